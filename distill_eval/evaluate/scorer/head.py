@@ -1,0 +1,63 @@
+"""Log-probabilities of given tokens from hidden states, without the [tokens, vocabulary] matrix.
+
+Shapes: R rows (positions whose next token is asked for), V vocabulary, N targets (several may share a row).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MAX_LOGITS = 1 << 24
+"""Logits that exist at once: 64 MiB in float32."""
+
+
+class TargetScores(NamedTuple):
+    """Per target, in the order asked: its log-probability in nats, and whether it is the most likely token."""
+
+    logprobs_N: Tensor
+    is_greedy_N: Tensor
+
+
+class Head:
+    """A causal model's vocabulary projection with what its architecture does to the logits afterwards."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.projection: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+        config = model.config.get_text_config()  # type: ignore[union-attr, operator]
+        self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        """Gemma 2: logits = softcap * tanh(logits / softcap)."""
+        self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+        """Cohere multiplies by `logit_scale`; Granite divides by `logits_scaling`."""
+
+    def logits(self, hidden_RD: Tensor) -> Tensor:
+        """Logits [R, V] of these rows, in the model's dtype."""
+        logits: Tensor = self.projection(hidden_RD)
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.softcap is not None:
+            logits = torch.tanh(logits / self.softcap) * self.softcap
+        return logits
+
+    def score(self, hidden_RD: Tensor, rows_N: Tensor, targets_N: Tensor) -> TargetScores:
+        """Score `targets_N[i]` as the next token of row `rows_N[i]`; `rows_N` ascends.
+
+        The softmax is in float32 whatever the model's dtype is (lm-eval takes it in the model's).
+        """
+        num_rows, vocab_size = hidden_RD.shape[0], self.projection.weight.shape[0]  # type: ignore[union-attr, index]
+        piece = max(1, MAX_LOGITS // int(vocab_size))  # type: ignore[arg-type]
+        logprobs = torch.empty(len(rows_N), dtype=torch.float32)
+        greedy = torch.empty(len(rows_N), dtype=torch.bool)
+        bounds = torch.searchsorted(rows_N, torch.arange(0, num_rows + piece, piece)).tolist()
+        for number, start in enumerate(range(0, num_rows, piece)):
+            low, high = bounds[number], bounds[number + 1]
+            logits = self.logits(hidden_RD[start : start + piece]).float()
+            rows = (rows_N[low:high] - start).to(logits.device)
+            targets = targets_N[low:high].to(logits.device)
+            picked = logits[rows, targets]
+            best = logits.argmax(-1)[rows] == targets
+            logprobs[low:high] = picked.cpu() - torch.logsumexp(logits, -1)[rows].cpu()
+            greedy[low:high] = best.cpu()
+        return TargetScores(logprobs, greedy)

@@ -1,0 +1,169 @@
+"""What a student kept of its teacher: the content of `retention.json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from distill_eval.record import record
+from distill_eval.schema.evals import Manifest, MetricKind
+from distill_eval.schema.model import ModelFacts
+
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+SCHEMA = "distill-eval/retention"
+SCHEMA_VERSION = 1
+
+
+@record
+class Estimate:
+    """A number with its uncertainty; `None` fields carry a `reason`."""
+
+    value: float | None
+    stderr: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    reason: str | None = None
+    """Why a field is `None`."""
+
+
+@record
+class Flips:
+    """Documents whose correctness changed from teacher to student (0/1 metrics)."""
+
+    num_harmful: int
+    """Teacher right, student wrong."""
+    num_beneficial: int
+    """Teacher wrong, student right."""
+    num_wrong_to_other_wrong: int | None
+    """Both wrong with different answers; `None` where the answers are not known."""
+
+
+@record
+class Criterion:
+    """What a student must show on every task: one of the two is set."""
+
+    min_retention: float | None
+    """PASS needs student - min_retention * teacher above 0 (of scores where higher is better)."""
+    margin: float | None
+    """PASS needs student - teacher + margin above 0, in the metric's own unit."""
+    level: float
+    """Level of every confidence interval, e.g. 0.95."""
+
+
+@record
+class Power:
+    """What this comparison can see."""
+
+    power: float
+    """The power at which the drops below are stated, e.g. 0.8."""
+    planned_detectable_drop: float | None
+    """Before the run: the smallest true drop that the paired test finds with that power, for an assumed discordance."""
+    planned_discordance: float | None
+    """The share of documents on which teacher and student were assumed to disagree."""
+    detectable_drop: float | None
+    """After the run: the same from the variance of the paired differences seen."""
+    num_docs_to_settle: int | None
+    """For INCONCLUSIVE: documents needed *in all* for a verdict if the estimate stays where it is; else `None`."""
+    reason: str | None = None
+
+
+@record
+class Entry:
+    """One student against the teacher, on one task (or group) under one metric."""
+
+    student_ref: str
+    task: str
+    metric: str
+    """As lm-eval names it, e.g. `acc_norm`."""
+    filter: str
+    kind: MetricKind
+    unit: str
+    """Unit of `teacher`, `student` and `difference`: `share` (0 to 1), `score`, or `bits/byte`."""
+    higher_is_better: bool
+    primary: bool
+    """Whether the task's verdict rests on this entry."""
+    group: str | None
+    """The group that this task is a member of in this call, if any."""
+    num_tasks: int
+    """1 for a task; for a group, the number of its tasks (the clusters of its standard errors)."""
+    num_pairs: int
+    num_docs_total: int
+    chance: float | None
+    """Score of guessing: the mean of one over the number of options of each document."""
+    teacher: Estimate
+    student: Estimate
+    difference: Estimate
+    """Student minus teacher."""
+    retention: Estimate
+    """student / teacher (teacher / student where lower is better): 1 is kept in full."""
+    retention_above_chance: Estimate
+    """(student - chance) / (teacher - chance)."""
+    contrast: Estimate
+    """The quantity whose interval decides the verdict: above 0 is within what the criterion allows."""
+    test: str | None
+    """The paired test that gave `p_value`, e.g. `exact McNemar`."""
+    p_value: float | None
+    p_adjusted: float | None
+    """Holm-adjusted over the primary entries of this student."""
+    flips: Flips | None
+    power: Power
+    verdict: Verdict | None
+    """`None` for entries that are not primary."""
+    lm_eval_teacher: float | None
+    """The task's score exactly as lm-eval computes and prints it (a perplexity stays a perplexity)."""
+    lm_eval_student: float | None
+
+
+@record
+class Finding:
+    """One sentence that a reader must know before believing the table."""
+
+    weight: Literal["high", "medium", "low"]
+    subject: str
+    """A task, a model, or `run`."""
+    text: str
+
+
+@record
+class StudentVerdict:
+    """One student's overall verdict: PASS only if every task passes, FAIL if any fails."""
+
+    student_ref: str
+    verdict: Verdict
+    num_pass: int
+    num_fail: int
+    num_inconclusive: int
+    mean_retention: float | None
+    """Unweighted mean of the tasks' retention (primary entries)."""
+    worst_task: str | None
+    worst_retention: float | None
+
+
+@record
+class Provenance:
+    """How to repeat this: no wall-clock time, so that the same inputs give the same bytes."""
+
+    command: str
+    versions: dict[str, str]
+    """Package name to version, e.g. `torch` to `2.13.0`."""
+    hardware: str
+    """E.g. `cpu, 2 threads`."""
+    git_commit: str | None
+    """Commit of distill-eval when it runs from a checkout, with `-dirty` if it was changed."""
+
+
+@record
+class Retention:
+    """A whole comparison: one teacher, one or more students, the same documents."""
+
+    schema: str = SCHEMA
+    version: int = SCHEMA_VERSION
+    criterion: Criterion
+    teacher: ModelFacts
+    students: tuple[ModelFacts, ...]
+    manifest: Manifest
+    """The teacher's manifest; what a student's has otherwise is a finding."""
+    entries: tuple[Entry, ...]
+    verdicts: tuple[StudentVerdict, ...]
+    findings: tuple[Finding, ...]
+    provenance: Provenance
