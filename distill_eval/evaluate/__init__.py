@@ -1,0 +1,1 @@
+"""Score models on lm-eval's tasks, document by document."""

@@ -77,7 +77,7 @@ class TreeAttention:
         for name in ("position_bias", "cache"):
             if kwargs.pop(name, None) is not None:
                 raise UnsupportedAttentionError(f"the layer passes {name}")
-        if not kwargs.pop("is_causal", None) in (None, True) or not getattr(module, "is_causal", True):
+        if kwargs.pop("is_causal", None) not in (None, True) or not getattr(module, "is_causal", True):
             raise UnsupportedAttentionError("the layer is not causal")
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         window = kwargs.get("sliding_window")
@@ -107,8 +107,8 @@ class TreeAttention:
     ) -> None:
         """Fill `out` [B, S, H, D] for one segment; a long stem goes through the faster causal kernel."""
         stem, num_past = segment.stem_len, k.shape[2] - q.shape[2]
-        if window is not None and max(segment.depths[-1], segment.depths[stem - 1]) < window:
-            window = max(segment.depths) >= window and window or None
+        if window is not None and max(segment.depths) < window:
+            window = None
         whole_chain = stem == len(segment.tokens)
         if num_past == 0 and window is None and (whole_chain or stem >= MIN_CAUSAL_STEM):
             out[:, :stem] = attend(q[:, :, :stem], k[:, :, :stem], v[:, :, :stem], None)
@@ -161,7 +161,9 @@ class TreeAttention:
 
         def eager(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
             if mask is None:
-                mask = torch.full((q.shape[2], k.shape[2]), float("-inf"), dtype=q.dtype, device=q.device).triu_(1)[None, None]
+                mask = torch.full((q.shape[2], k.shape[2]), float("-inf"), dtype=q.dtype, device=q.device).triu_(1)[
+                    None, None
+                ]
             out: Tensor = eager_function(module, q, k, v, mask, scaling=scaling, dropout=0.0, **kwargs)[0]
             return out
 

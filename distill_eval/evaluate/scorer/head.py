@@ -5,10 +5,10 @@ Shapes: R rows (positions whose next token is asked for), V vocabulary, N target
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 MAX_LOGITS = 1 << 24
 """Logits that exist at once: 64 MiB in float32."""
@@ -24,12 +24,14 @@ class TargetScores(NamedTuple):
 class Head:
     """A causal model's vocabulary projection with what its architecture does to the logits afterwards."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.projection: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
-        config = model.config.get_text_config()  # type: ignore[union-attr, operator]
+    def __init__(self, model: Any) -> None:
+        self.projection: Any = model.get_output_embeddings()
+        config = model.config.get_text_config()
         self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
         """Gemma 2: logits = softcap * tanh(logits / softcap)."""
-        self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+        self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
+            getattr(config, "logits_scaling", None) or 1.0
+        )
         """Cohere multiplies by `logit_scale`; Granite divides by `logits_scaling`."""
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
@@ -46,8 +48,8 @@ class Head:
 
         The softmax is in float32 whatever the model's dtype is (lm-eval takes it in the model's).
         """
-        num_rows, vocab_size = hidden_RD.shape[0], self.projection.weight.shape[0]  # type: ignore[union-attr, index]
-        piece = max(1, MAX_LOGITS // int(vocab_size))  # type: ignore[arg-type]
+        num_rows, vocab_size = hidden_RD.shape[0], int(self.projection.out_features)
+        piece = max(1, MAX_LOGITS // vocab_size)
         logprobs = torch.empty(len(rows_N), dtype=torch.float32)
         greedy = torch.empty(len(rows_N), dtype=torch.bool)
         bounds = torch.searchsorted(rows_N, torch.arange(0, num_rows + piece, piece)).tolist()

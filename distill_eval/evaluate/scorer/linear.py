@@ -6,6 +6,8 @@ speed; torch's own compiler packs weights in the same way when it freezes a mode
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -13,27 +15,32 @@ TYPICAL_ROWS = 512
 """Rows for which oneDNN chooses the packed layout."""
 
 
-def can_prepack(model: nn.Module) -> bool:
+def can_prepack(model: Any) -> bool:
     """Whether the model is float32 on a CPU and this build of torch has the packed kernels."""
     parameter = next(model.parameters())
     has_op = hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    return has_op and torch.backends.mkldnn.is_available() and parameter.device.type == "cpu" and parameter.dtype == torch.float32
+    return (
+        has_op
+        and torch.backends.mkldnn.is_available()
+        and parameter.device.type == "cpu"
+        and parameter.dtype == torch.float32
+    )
 
 
-def prepack(model: nn.Module) -> int:
+def prepack(model: Any) -> int:
     """Give every `nn.Linear` of the model a packed weight in place of its own; returns how many.
 
     The weight that is tied to the embedding keeps its plain copy too. The model can run forward as before, but can
     no longer be trained or saved.
     """
-    embedding = model.get_input_embeddings().weight  # type: ignore[operator]
+    embedding = model.get_input_embeddings().weight
     count = 0
     for module in model.modules():
-        if type(module) is not nn.Linear:
+        if module.__class__ is not nn.Linear:
             continue
         packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), TYPICAL_ROWS)
-        bias = None if module.bias is None else module.bias.detach()
-        module.forward = _Packed(packed, bias, module.out_features)  # type: ignore[method-assign]
+        bias: Tensor | None = getattr(module, "bias", None)  # None when the layer has none, whatever the stubs say
+        vars(module)["forward"] = _Packed(packed, bias, module.out_features)
         if module.weight is not embedding:
             module.weight = nn.Parameter(torch.empty(0), requires_grad=False)
         count += 1

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill_eval.errors import ModelError
 from distill_eval.evaluate.scorer.attention import NAME, TreeAttention
 from distill_eval.evaluate.scorer.head import Head
 from distill_eval.evaluate.scorer.tree import Batch, TokenRequest, build_tree, plan
@@ -29,13 +28,13 @@ class LogLikelihood(NamedTuple):
 class PackedScorer:
     """Scores token requests of one causal model; the model's own attention is swapped only while it runs."""
 
-    def __init__(self, model: nn.Module, batch_tokens: int) -> None:
+    def __init__(self, model: Any, batch_tokens: int) -> None:
         self.model = model
-        self.body: nn.Module = getattr(model, model.base_model_prefix)  # type: ignore[arg-type]
+        self.body: Any = getattr(model, model.base_model_prefix)
         self.head = Head(model)
         self.batch_tokens = batch_tokens
         self.device = next(model.parameters()).device
-        self.attention = TreeAttention(native=model.config._attn_implementation)  # type: ignore[union-attr]
+        self.attention = TreeAttention(native=model.config._attn_implementation)
 
     def score(
         self,
@@ -43,7 +42,7 @@ class PackedScorer:
         *,
         done: frozenset[int] = frozenset(),
         on_scores: Callable[[dict[int, LogLikelihood]], None],
-        on_tokens: Callable[[int], None],
+        on_tokens: Callable[[int, int], None],
     ) -> None:
         """Score every request that is not `done`.
 
@@ -52,15 +51,16 @@ class PackedScorer:
             done: Indices of requests whose scores are known; the others are computed in the same batches, hence with
                 the same float32 bits, as if none were.
             on_scores: Called after each batch with the requests that it completed.
-            on_tokens: Called after each batch with the number of tokens it dealt with (for progress).
+            on_tokens: Called after each batch with the tokens dealt with so far and in all (for progress).
 
         Raises:
-            ModelError: a log-probability is NaN; the message names the request's index.
+            UnsupportedAttentionError: the model's attention cannot be expressed as a tree mask.
         """
         collected = _Collected(requests, done)
         waiting: list[Batch] = []
         with self._tree_attention(), torch.inference_mode():
-            for batch in plan(build_tree(requests), self.batch_tokens):
+            tree, num_seen = build_tree(requests), 0
+            for batch in plan(tree, self.batch_tokens):
                 waiting = [piece for piece in waiting if piece.num_past < batch.num_past]
                 if any(request not in done for _, request, _ in batch.scores):
                     for piece in waiting:
@@ -69,7 +69,8 @@ class PackedScorer:
                     on_scores(collected.add(self._score_rows(batch, requests)))
                 elif batch.keep:
                     waiting.append(batch)
-                on_tokens(batch.num_tokens)
+                num_seen += batch.num_tokens
+                on_tokens(num_seen, max(num_seen, tree.num_subtree_tokens))
 
     def _forward(self, batch: Batch) -> Tensor:
         """Hidden states [T, D] of the batch's tokens after the last norm."""
@@ -101,11 +102,11 @@ class PackedScorer:
         from transformers import AttentionInterface
 
         AttentionInterface.register(NAME, self.attention)
-        self.model.set_attn_implementation(NAME)  # type: ignore[operator]
+        self.model.set_attn_implementation(NAME)
         try:
             yield
         finally:
-            self.model.set_attn_implementation(self.attention.native)  # type: ignore[operator]
+            self.model.set_attn_implementation(self.attention.native)
             self.attention.release()
 
 
@@ -126,8 +127,6 @@ class _Collected:
         for request, target, logprob, is_greedy in scores:
             if request not in self._missing:
                 continue
-            if math.isnan(logprob):
-                raise ModelError(f"request {request}: the model gave NaN")
             parts = self._parts.setdefault(request, {})
             parts[target] = logprob
             self._greedy[request] = self._greedy.get(request, True) and is_greedy

@@ -66,6 +66,7 @@ class Batch:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens in all segments."""
         return sum(len(segment.tokens) for segment in self.segments)
 
 
@@ -77,14 +78,14 @@ def build_tree(requests: Sequence[TokenRequest]) -> Node:
     previous: tuple[int, ...] = ()
     for index in order:
         inputs = requests[index].inputs
-        _attach(path, inputs, _common_prefix(previous, inputs))
+        _attach(path, inputs, common_prefix(previous, inputs))
         _place_scores(path, index, requests[index])
         previous = inputs
     _count(root)
     return root
 
 
-def _common_prefix(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
     """Length of the common prefix, by bisection on slice comparisons (which run in C)."""
     low, high = 0, min(len(a), len(b))
     while low < high:

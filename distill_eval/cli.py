@@ -1,0 +1,170 @@
+"""The command line: one function per verb, which parses, calls the stage and prints where its artifact is.
+
+Nothing heavy is imported here or by what this imports; `distill-eval --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from distill_eval.errors import DistillEvalError
+from distill_eval.pipeline import CompareConfig
+from distill_eval.record import record
+from distill_eval.student.config import PrepareConfig
+
+if TYPE_CHECKING:
+    from distill_eval.schema.retention import Retention
+
+GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
+INTERRUPTED = 130
+
+
+@record
+class CacheListConfig:
+    """List what the evaluation cache holds, last used first."""
+
+
+@record
+class CachePruneConfig:
+    """Remove finished evaluations from the cache."""
+
+    older_than_days: float | None = None
+    """Remove what was last used longer ago than this."""
+    keep_gb: float | None = None
+    """Remove what was last used longest ago until the cache is at most this large (1 GB = 10^9 bytes)."""
+
+
+def _compare(config: CompareConfig, argv: Sequence[str]) -> int:
+    from rich.console import Console
+
+    from distill_eval import pipeline
+    from distill_eval.progress import ConsoleProgress
+    from distill_eval.report.terminal import print_table
+    from distill_eval.store import Store
+
+    with ConsoleProgress() as progress:
+        done = pipeline.compare(config, store=Store(), progress=progress, argv=argv)
+    print_table(done.retention, Console())
+    print(f"Report: {done.report}")
+    return _gate(done.retention) if config.gate else 0
+
+
+def _gate(retention: Retention) -> int:
+    """0 when every student passes, 3 when one fails, else 4."""
+    found = {verdict.verdict for verdict in retention.verdicts}
+    return next(GATE_EXIT[verdict] for verdict in ("FAIL", "INCONCLUSIVE", "PASS") if verdict in found)
+
+
+def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
+    from distill_eval import student
+
+    del argv
+    made = student.run(config)
+    print(f"Student: {config.output_dir} ({made.num_parameters_after:,} of {made.num_parameters_before:,} parameters)")
+    return 0
+
+
+def _cache_list(config: CacheListConfig, argv: Sequence[str]) -> int:
+    del config, argv
+    from rich.console import Console
+
+    from distill_eval.cache_table import print_entries
+    from distill_eval.store import Store
+
+    print_entries(Store(), Console())
+    return 0
+
+
+def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
+    del argv
+    from distill_eval.errors import UsageError
+    from distill_eval.store import Store
+
+    if config.older_than_days is None and config.keep_gb is None:
+        raise UsageError("cache prune: say what to remove, e.g. --older-than-days 30 or --keep-gb 5")
+    keep_bytes = None if config.keep_gb is None else int(config.keep_gb * 1e9)
+    removed = Store().prune(older_than_days=config.older_than_days, keep_bytes=keep_bytes)
+    print(f"Removed {len(removed)} entries, {sum(entry.size_bytes for entry in removed) / 1e6:.1f} MB")
+    return 0
+
+
+RUN: dict[type[Any], Callable[[Any, Sequence[str]], int]] = {
+    CompareConfig: _compare,
+    PrepareConfig: _prepare,
+    CacheListConfig: _cache_list,
+    CachePruneConfig: _cache_prune,
+}
+
+
+def parse(argv: Sequence[str]) -> Any:
+    """The config that a command line stands for.
+
+    Raises:
+        SystemExit: 0 after `--help`, 2 when the command line is wrong.
+        UsageError: a value is not acceptable.
+    """
+    import tyro
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def comma_list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[str, ...]] | None:
+        if info.type != tuple[str, ...]:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="NAME[,NAME...]",
+            instance_from_str=lambda args: tuple(part.strip() for part in args[0].split(",")),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=lambda value: [",".join(value)],
+        )
+
+    subcommand = tyro.conf.subcommand
+    cache = Annotated[CacheListConfig, subcommand("list")] | Annotated[CachePruneConfig, subcommand("prune")]
+
+    @record
+    class CacheConfig:
+        """List or prune the evaluation cache ($DISTILL_EVAL_CACHE, by default ~/.cache/distill-eval)."""
+
+        verb: cache
+
+    CacheConfig.__annotations__["verb"] = cache
+    verbs = (
+        Annotated[CompareConfig, subcommand("compare")]
+        | Annotated[PrepareConfig, subcommand("prepare")]
+        | Annotated[CacheConfig, subcommand("cache")]
+    )
+    config = tyro.cli(
+        verbs,
+        prog="distill-eval",
+        description="Prove what a distilled language model kept of its teacher.",
+        args=list(argv),
+        registry=registry,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    return config.verb if isinstance(config, CacheConfig) else config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (see `distill_eval.errors` and `--gate`)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        config = parse(arguments)
+        return RUN[type(config)](config, arguments)
+    except DistillEvalError as error:
+        print(f"distill-eval: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(
+            "distill-eval: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr
+        )
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""From responses to per-document samples and lm-eval's own scores."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from distill_eval.errors import TaskError, boundary
+from distill_eval.schema.evals import GroupSpec, MetricKind, MetricRun, MetricSample, Sample
+
+if TYPE_CHECKING:
+    from lm_eval.api.group import Group
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.task import Task
+
+LOGLIKELIHOOD_AGGREGATIONS = frozenset({"perplexity", "weighted_perplexity", "bits_per_byte"})
+PRIMARY_ORDER = (
+    "exact_match",
+    "acc_norm",
+    "acc",
+    "f1",
+    "mcc",
+    "bits_per_byte",
+    "byte_perplexity",
+    "word_perplexity",
+    "perplexity",
+)
+"""The first of these that a task has carries its verdict; a task with none of them, its first metric."""
+
+
+def assign(instances: Sequence[Instance], responses: Sequence[Any]) -> None:
+    """Give each request its responses, as `lm_eval.evaluate` does after the model has run."""
+    for instance in instances:
+        instance.resps, instance.filtered_resps = [], {}
+    for instance, response in zip(instances, responses, strict=True):
+        instance.resps.append(tuple(response) if isinstance(response, list) else response)
+
+
+def score(task: Task, num_docs: int) -> tuple[tuple[MetricRun, ...], list[Sample]]:
+    """Apply the task's filters and metrics to the responses assigned to it.
+
+    Returns:
+        The task's scores, computed by lm-eval's own aggregation, and its documents in order.
+    """
+    from lm_eval.utils import handle_non_serializable, hash_string
+
+    name = task.task_name
+    by_doc: dict[int, list[Instance]] = defaultdict(list)
+    for instance in task.instances:
+        by_doc[instance.doc_id].append(instance)
+    raw: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    samples: list[Sample] = []
+    with boundary(TaskError, f"cannot score task {name!r}"):
+        task.apply_filters()
+        per_doc: dict[int, list[MetricSample]] = defaultdict(list)
+        docs = dict(task.doc_iterator(limit=num_docs))
+        for filter_name in task.instances[0].filtered_resps:
+            for doc_id, doc in docs.items():
+                requests = sorted(by_doc[doc_id], key=lambda request: request.idx)
+                filtered = [request.filtered_resps[filter_name] for request in requests]
+                metrics = task.process_results(doc, filtered)
+                for metric, value in metrics.items():
+                    raw[metric, filter_name].append(value)
+                per_doc[doc_id].extend(_metric_samples(task, doc, requests, filtered, metrics, filter_name))
+        for doc_id, doc in docs.items():
+            requests = sorted(by_doc[doc_id], key=lambda request: request.idx)
+            text = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
+            samples.append(
+                Sample(
+                    task=name,
+                    doc_id=doc_id,
+                    doc_hash=hash_string(text),
+                    num_options=num_options(task, doc),
+                    metrics=tuple(per_doc[doc_id]),
+                    target=str(task.doc_to_target(doc)),
+                    responses=tuple(json.dumps(response) for request in requests for response in request.resps),
+                )
+            )
+    return _metric_runs(task, raw), samples
+
+
+def num_options(task: Task, doc: Any) -> int | None:
+    """How many answers the document offers, for multiple choice."""
+    return len(task.doc_to_choice(doc)) if task.OUTPUT_TYPE == "multiple_choice" else None
+
+
+def _aggregation(task: Task, metric: str) -> Any:
+    from lm_eval.api.metrics import mean
+
+    return task.aggregation().get(metric, mean)
+
+
+def _kind(task: Task, metric: str, values: Sequence[Any]) -> MetricKind:
+    aggregation = getattr(_aggregation(task, metric), "__name__", "")
+    if aggregation in LOGLIKELIHOOD_AGGREGATIONS:
+        return "loglikelihood"
+    numbers = all(isinstance(value, int | float) or hasattr(value, "item") for value in values)
+    if aggregation not in ("mean", "nanmean") or not numbers:
+        return "corpus"
+    return "binary" if all(float(value) in (0.0, 1.0) for value in values) else "real"
+
+
+def _metric_runs(task: Task, raw: dict[tuple[str, str], list[Any]]) -> tuple[MetricRun, ...]:
+    primary = _primary(list(raw))
+    runs = []
+    for (metric, filter_name), values in raw.items():
+        aggregate = _aggregation(task, metric)
+        value = aggregate(values)
+        number = float(value) if isinstance(value, int | float) or hasattr(value, "item") else None
+        runs.append(
+            MetricRun(
+                metric=metric,
+                filter=filter_name,
+                kind=_kind(task, metric, values),
+                aggregation=getattr(aggregate, "__name__", "custom"),
+                higher_is_better=bool(task.higher_is_better().get(metric, True)),
+                value=number,
+                value_reason=None if number is not None else "lm-eval's aggregation gives no single number",
+                primary=(metric, filter_name) == primary,
+            )
+        )
+    return tuple(runs)
+
+
+def _primary(keys: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    for metric in PRIMARY_ORDER:
+        for key in keys:
+            if key[0] == metric:
+                return key
+    return keys[0]
+
+
+def _metric_samples(
+    task: Task,
+    doc: Any,
+    requests: Sequence[Instance],
+    filtered: Sequence[Any],
+    metrics: dict[str, Any],
+    filter_name: str,
+) -> list[MetricSample]:
+    samples = []
+    for metric, value in metrics.items():
+        aggregation = getattr(_aggregation(task, metric), "__name__", "")
+        if aggregation in LOGLIKELIHOOD_AGGREGATIONS:
+            loglikelihood, weight = value if isinstance(value, tuple | list) else (value, None)
+            samples.append(
+                MetricSample(
+                    metric=metric,
+                    filter=filter_name,
+                    value=float(loglikelihood),
+                    num_bytes=_num_bytes(requests[0], metrics),
+                    num_words=int(weight) if weight is not None and metric == "word_perplexity" else None,
+                )
+            )
+        elif _kind(task, metric, [value]) == "corpus":
+            item = json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x))
+            samples.append(MetricSample(metric=metric, filter=filter_name, value=None, item=item))
+        else:
+            answer = _answer(task, doc, metric, filtered)
+            samples.append(MetricSample(metric=metric, filter=filter_name, value=float(value), answer=answer))
+    return samples
+
+
+def _num_bytes(request: Instance, metrics: dict[str, Any]) -> int:
+    """Bytes of the scored text: lm-eval's own count where it makes one, else those of the text that was scored."""
+    for metric in ("bits_per_byte", "byte_perplexity"):
+        if isinstance(metrics.get(metric), tuple | list):
+            return int(metrics[metric][1])
+    return len(str(request.args[-1]).encode())
+
+
+def _answer(task: Task, doc: Any, metric: str, filtered: Sequence[Any]) -> str | None:
+    """What the model chose, where the metric says how: tells one wrong answer from another."""
+    if task.OUTPUT_TYPE == "generate_until":
+        return str(filtered[0])
+    if task.OUTPUT_TYPE != "multiple_choice" or metric not in ("acc", "acc_norm", "acc_bytes"):
+        return None
+    choices = task.doc_to_choice(doc)
+    lengths = {
+        "acc": [1] * len(choices),
+        "acc_norm": [len(choice) for choice in choices],
+        "acc_bytes": [len(choice.encode()) for choice in choices],
+    }[metric]
+    scores = [pair[0] / max(length, 1) for pair, length in zip(filtered, lengths, strict=False)]
+    return str(max(range(len(scores)), key=lambda i: scores[i]))
+
+
+def group_specs(groups: dict[str, Group], asked: Sequence[str]) -> tuple[GroupSpec, ...]:
+    """The groups that have a score of their own: those asked for, or what they consist of where they only collect."""
+    specs: list[GroupSpec] = []
+    todo = [groups[name] for name in asked if name in groups]
+    while todo:
+        group = todo.pop(0)
+        aggregated = group.aggregate_metric_list or []
+        if not aggregated:
+            todo.extend(groups[name] for name in group.child_names if name in groups)
+            continue
+        specs.append(
+            GroupSpec(
+                group=group.name,
+                tasks=tuple(task.task_name for task in group.get_all_tasks()),
+                metrics=tuple(str(entry.metric) for entry in aggregated),
+                weight_by_size=all(entry.weight_by_size for entry in aggregated),
+            )
+        )
+    return tuple(specs)

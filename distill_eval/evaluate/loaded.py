@@ -1,0 +1,67 @@
+"""A model that is loaded when it is first needed, and its chat template."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from distill_eval.errors import ModelError
+from distill_eval.evaluate import models
+from distill_eval.evaluate.options import EvaluateOptions
+from distill_eval.schema.model import ModelFacts
+
+
+class LazyModel:
+    """A model that is loaded when the first uncached task needs it."""
+
+    def __init__(self, folder: models.ModelFolder, options: EvaluateOptions, device: str) -> None:
+        self.folder = folder
+        self._options = options
+        self._device = device
+        self._lm: Any = None
+
+    def get(self) -> Any:
+        """The `SharedPrefixLM`."""
+        if self._lm is None:
+            from distill_eval.evaluate.harness.lm import SharedPrefixLM
+
+            o = self._options
+            dtype = models.resolve_dtype(self.folder, o.dtype)
+            model, tokenizer = models.load(
+                self.folder, dtype=dtype, device=self._device, trust_remote_code=o.trust_remote_code
+            )
+            self._lm = SharedPrefixLM(model, tokenizer, scorer=o.scorer, batch_tokens=o.batch_tokens)
+            self._facts = models.facts(self.folder, model, dtype=dtype, max_length=int(self._lm.max_length))
+        return self._lm
+
+    def facts(self) -> ModelFacts:
+        """Facts of the loaded model."""
+        self.get()
+        return self._facts
+
+
+def chat_template(folder: models.ModelFolder) -> str:
+    """SHA-256 of the model's chat template.
+
+    Raises:
+        ModelError: its tokenizer has none.
+    """
+    template = _tokenizer(folder.path).chat_template
+    if not template:
+        raise ModelError(f"{folder.ref} has no chat template in its tokenizer; run without --apply-chat-template")
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+
+
+def chat_renderer(folder: models.ModelFolder) -> Any:
+    """What lm-eval calls to turn a conversation into text: the same rules as `HFLM.apply_chat_template`."""
+    from distill_eval.evaluate.harness.chat import ChatRenderer
+
+    return ChatRenderer(_tokenizer(folder.path))
+
+
+def _tokenizer(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path)

@@ -1,0 +1,192 @@
+"""From a model reference to a folder, its digests and facts, and the loaded model."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distill_eval.errors import ModelError, UsageError, boundary
+from distill_eval.schema.model import ModelFacts, ModelRef
+
+WEIGHTS = "*.safetensors"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "*.model",
+    "chat_template.j*",
+)
+CONFIG_FILES = ("config.json", "generation_config.json")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+log = logging.getLogger(__name__)
+
+
+class ModelFolder(NamedTuple):
+    """A model on disk, identified by its content."""
+
+    ref: ModelRef
+    path: Path
+    weights_digest: str
+    """SHA-256 over config and weight files: name and content, not the path."""
+    tokenizer_digest: str
+
+
+def locate(ref: ModelRef, file_digest: Callable[[Path], str]) -> ModelFolder:
+    """Find the model's folder, downloading it from the Hub if needed, and refuse what cannot be trusted or scored.
+
+    Args:
+        ref: A folder, or a Hub name with an optional revision.
+        file_digest: SHA-256 of a file's content (the store remembers them).
+
+    Raises:
+        ModelError: there is no such model or revision, or it holds no safetensors weights.
+    """
+    folder = Path(ref.name).expanduser()
+    if folder.is_dir():
+        if ref.revision:
+            raise ModelError(f"{ref}: a folder has no revision; name the folder alone, or a Hub model as NAME@REVISION")
+    elif ref.name.startswith((".", "/", "~")) or ref.name.count("/") > 1:
+        expected = "Expected a folder with config.json and *.safetensors, or a Hub name"
+        raise ModelError(f"{ref.name!r} is not a folder. {expected}")
+    else:
+        folder = _download(ref)
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{ref}: {folder} has no config.json, so it is not a Hugging Face model folder")
+    weights = sorted(folder.glob(WEIGHTS))
+    if not weights:
+        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        if pickles:
+            raise ModelError(
+                f"{ref} has pickle weights only ({', '.join(pickles[:3])}), which can run code when they are read. "
+                "Where you trust them, load them with transformers and save_pretrained() the model as safetensors"
+            )
+        raise ModelError(f"{ref}: no weights in {folder}; expected {WEIGHTS}")
+    config = [path for name in CONFIG_FILES for path in folder.glob(name)]
+    tokenizer = sorted({path for name in TOKENIZER_FILES for path in folder.glob(name)})
+    if not tokenizer:
+        raise ModelError(
+            f"{ref}: no tokenizer in {folder}; expected tokenizer.json. Copy the teacher's tokenizer files there"
+        )
+    return ModelFolder(ref, folder, _digest(config + weights, file_digest), _digest(tokenizer, file_digest))
+
+
+def _digest(paths: list[Path], file_digest: Callable[[Path], str]) -> str:
+    lines = "".join(f"{path.name} {file_digest(path)}\n" for path in sorted(paths))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _download(ref: ModelRef) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import errors as hub
+
+    wanted = [WEIGHTS, "*.json", *TOKENIZER_FILES]
+    try:
+        return Path(snapshot_download(ref.name, revision=ref.revision, allow_patterns=wanted))
+    except hub.RevisionNotFoundError as error:
+        raise ModelError(
+            f"{ref.name} has no revision {ref.revision!r}; look at its branches and tags on the Hub"
+        ) from error
+    except hub.GatedRepoError as error:
+        raise ModelError(
+            f"{ref.name} is gated: accept its terms on the Hub, then log in with `hf auth login`"
+        ) from error
+    except (hub.RepositoryNotFoundError, hub.HFValidationError) as error:
+        raise ModelError(
+            f"{ref.name!r} is neither a folder nor a model on {constants.ENDPOINT}. "
+            "Check the spelling (ORGANIZATION/NAME); for a private one log in with `hf auth login`"
+        ) from error
+    except (hub.LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"{ref.name} is not in the local Hub cache and {constants.ENDPOINT} cannot be reached. "
+            "Connect once, or name a folder"
+        ) from error
+
+
+def choose_device(device: str) -> str:
+    """`cpu` or `cuda[:n]` for what was asked (`auto` takes CUDA where there is one).
+
+    Raises:
+        UsageError: CUDA was asked for and is not there, or the name is unknown.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return device
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise UsageError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"--device {device}: no CUDA here (torch {torch.__version__}). Use --device cpu"
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    return device
+
+
+def resolve_dtype(folder: ModelFolder, dtype: str) -> str:
+    """The dtype in which the model will run: `auto` is what its config says (float32 when it says nothing)."""
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
+    if dtype != "auto":
+        return dtype
+    import json
+
+    config = json.loads((folder.path / "config.json").read_text())
+    found = config.get("dtype") or config.get("torch_dtype") or config.get("text_config", {}).get("dtype")
+    return str(found or "float32").removeprefix("torch.")
+
+
+def load(folder: ModelFolder, *, dtype: str, device: str, trust_remote_code: bool) -> tuple[Any, Any]:
+    """The transformers model (in evaluation mode, on the device) and its tokenizer.
+
+    Raises:
+        ModelError: transformers cannot load it.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    what = f"cannot load {folder.ref} from {folder.path}"
+    with boundary(ModelError, what):
+        config = AutoConfig.from_pretrained(folder.path, trust_remote_code=trust_remote_code)
+        kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, info = kind.from_pretrained(
+            folder.path,
+            config=config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=trust_remote_code)
+    if info["missing_keys"]:
+        raise ModelError(
+            f"{what}: the weight files lack {', '.join(sorted(info['missing_keys'])[:3])}; is the folder complete?"
+        )
+    return model.to(device).eval(), tokenizer
+
+
+def facts(folder: ModelFolder, model: Any, *, dtype: str, max_length: int) -> ModelFacts:
+    """What the report says about the model."""
+    return ModelFacts(
+        ref=str(folder.ref),
+        architecture=type(model).__name__,
+        num_parameters=int(model.num_parameters()),
+        size_bytes=sum(path.stat().st_size for path in folder.path.glob(WEIGHTS)),
+        dtype=dtype,
+        vocab_size=int(model.config.get_text_config().vocab_size),
+        weights_digest=folder.weights_digest,
+        tokenizer_digest=folder.tokenizer_digest,
+        max_length=max_length,
+    )

@@ -1,0 +1,139 @@
+"""The order of the stages: evaluate a teacher and its students, compare them, write the report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from distill_eval.errors import UsageError, require
+from distill_eval.evaluate.options import EvaluateOptions
+from distill_eval.record import record, to_json
+from distill_eval.schema.model import ModelRef
+
+if TYPE_CHECKING:
+    from distill_eval.evaluate.run import Progress, Scored
+    from distill_eval.schema.retention import Criterion, Retention
+    from distill_eval.store import Store
+
+DEFAULT_MIN_RETENTION = 0.95
+
+
+@record
+class CompareConfig:
+    """What a student kept of its teacher, task by task, and whether the loss is real."""
+
+    teacher: str
+    """Hub name, NAME@REVISION, or a folder."""
+    student: tuple[str, ...]
+    """One or more students, comma-separated; they share one evaluation of the teacher."""
+    evaluation: EvaluateOptions
+    min_retention: float | None = None
+    """A task passes when student - min_retention * teacher is above 0, interval included (default: 0.95)."""
+    margin: float | None = None
+    """Instead: a task passes when student - teacher + margin is above 0, in the metric's own unit."""
+    level: float = 0.95
+    """Level of all confidence intervals."""
+    gate: bool = False
+    """Exit with 0 when every student passes, 3 when one fails, 4 when one is inconclusive."""
+    output_dir: Path = field(default_factory=lambda: Path("retention"))
+    """Where retention.json, samples-*.jsonl and report.md go."""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.student) and all(self.student),
+            "--student: expected one or more models, e.g. --student org/a,org/b",
+        )
+        require(0 < self.level < 1, f"--level {self.level:g}: expected a number between 0 and 1, e.g. 0.95")
+        both = self.min_retention is not None and self.margin is not None
+        require(not both, "--margin and --min-retention are two ways to say the same: give one of them")
+        r, m = self.min_retention, self.margin
+        require(r is None or 0 < r <= 1, f"--min-retention {r}: expected a share between 0 and 1, e.g. 0.95")
+        require(m is None or m >= 0, f"--margin {m}: expected 0 or more, e.g. 0.02 for two points of accuracy")
+
+    @property
+    def criterion(self) -> Criterion:
+        """The criterion in force, defaults filled in."""
+        from distill_eval.schema.retention import Criterion
+
+        share = self.min_retention
+        if share is None and self.margin is None:
+            share = DEFAULT_MIN_RETENTION
+        return Criterion(min_retention=share, margin=self.margin, level=self.level)
+
+
+class Compared(NamedTuple):
+    """A finished comparison and where it was written."""
+
+    retention: Retention
+    report: Path
+
+
+def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Sequence[str]) -> Compared:
+    """Evaluate, compare, and write `retention.json`, `samples-*.jsonl` and `report.md` to the output folder.
+
+    Args:
+        config: What to compare.
+        store: The evaluation cache.
+        progress: Hears how far the evaluation is.
+        argv: The command line, for the report.
+
+    Raises:
+        DistillEvalError: see `distill_eval.errors`; what was finished stays in the cache.
+    """
+    from distill_eval.compare import Evaluated
+    from distill_eval.compare import compare as compare_runs
+    from distill_eval.evaluate.run import Session
+    from distill_eval.provenance import collect
+    from distill_eval.report.markdown import render
+    from distill_eval.store import write_atomic
+
+    refs = [ModelRef.parse(text) for text in (config.teacher, *config.student)]
+    _check_output(config.output_dir)
+    session = Session(config.evaluation, store, progress)
+    scored = session.evaluate(refs)
+    evaluated = [Evaluated(run=one.run, samples=one.samples) for one in scored]
+    retention = compare_runs(
+        evaluated[0],
+        evaluated[1:],
+        config.criterion,
+        seed=config.evaluation.seed,
+        provenance=collect(argv, session.device),
+    )
+    for name, text in _sample_files(scored):
+        write_atomic(config.output_dir / name, text)
+    write_atomic(config.output_dir / "retention.json", to_json(retention))
+    report = config.output_dir / "report.md"
+    write_atomic(report, render(retention))
+    return Compared(retention, report)
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse an output folder that cannot be written, before hours of work."""
+    from distill_eval.store import write_atomic
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output-dir {folder} is a file; name a folder")
+    probe = folder / ".distill-eval-write-test"
+    write_atomic(probe, "")
+    probe.unlink()
+
+
+def _sample_files(scored: Sequence[Scored]) -> list[tuple[str, str]]:
+    """Name and text of one JSON-lines file per model and task."""
+    from distill_eval.record import to_json_line
+
+    files = []
+    for place, one in enumerate(scored):
+        role = "teacher" if place == 0 else f"student{place if len(scored) > 2 else ''}"
+        model = _slug(Path(one.run.model.ref).name)
+        for task, samples in one.samples.items():
+            text = "".join(to_json_line(sample) for sample in samples)
+            files.append((f"samples-{role}-{model}-{_slug(task)}.jsonl", text))
+    return files
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)

@@ -1,0 +1,74 @@
+"""How far an evaluation is, with an estimate of the time left, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Where standard error is not a terminal: a plain line now and then, not a bar."""
+
+
+class ConsoleProgress:
+    """A bar on a terminal; elsewhere a line per task, and one every half minute."""
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or Console(stderr=True)
+        self._clock = clock
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._work: dict[str, int] = {}
+        self._done: dict[tuple[str, str], float] = {}
+        self._num_models = 1
+        self._began = self._last_line = clock()
+        self._row = self._bar.add_task("evaluating", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def start(self, work: dict[str, int], num_models: int) -> None:
+        """The work of each task, in any one unit, for each of `num_models` models."""
+        self._work, self._num_models = dict(work), num_models
+        self._bar.update(self._row, total=self._total())
+
+    def update(self, model: str, task: str, fraction: float) -> None:
+        """One model has done this fraction of one task."""
+        finished = fraction >= 1.0 and self._done.get((model, task), 0.0) < 1.0
+        self._done[model, task] = fraction
+        done = sum(self._work.get(name, 0) * part for (_, name), part in self._done.items())
+        short = model.rstrip("/").rpartition("/")[2]
+        self._bar.update(self._row, completed=done, description=f"{short}: {task}")
+        now = self._clock()
+        if not self._console.is_terminal and (finished or now - self._last_line >= SECONDS_BETWEEN_LINES):
+            self._last_line = now
+            share = done / self._total()
+            left = (now - self._began) * (1 - share) / share if share > 0 else 0.0
+            print(
+                f"{short}: {task} {fraction:.0%} ({share:.0%} of all, about {left:.0f} s left)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _total(self) -> int:
+        return max(1, sum(self._work.values()) * self._num_models)

@@ -1,0 +1,62 @@
+"""What a result depends on besides its inputs: versions, hardware, the commit, the command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from distill_eval.schema.retention import Provenance
+
+PACKAGES = ("distill-eval", "lm_eval", "torch", "transformers", "datasets", "tokenizers", "scipy", "numpy")
+
+
+def package_version(name: str) -> str:
+    """The installed version of a package, or `not installed`."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def engine_version() -> str:
+    """Versions of what computes a score, for the evaluation cache."""
+    return f"transformers {package_version('transformers')}, torch {package_version('torch')}"
+
+
+def collect(argv: Sequence[str], device: str) -> Provenance:
+    """How to repeat this run."""
+    threads = os.environ.get("OMP_NUM_THREADS") or str(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    hardware = f"{device}, {platform.machine()}, {threads} threads" if device == "cpu" else device
+    return Provenance(
+        command="distill-eval " + shlex.join(argv),
+        versions={"python": platform.python_version()} | {name: package_version(name) for name in PACKAGES},
+        hardware=hardware,
+        git_commit=_git_commit(),
+    )
+
+
+def _git_commit() -> str | None:
+    """The commit of this checkout, `-dirty` when its tracked files differ; `None` when installed from a package."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *args], capture_output=True, text=True, check=False, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "distill_eval")
+    return f"{commit}-dirty" if commit and changed else commit

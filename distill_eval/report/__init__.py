@@ -1,0 +1,1 @@
+"""What a person reads: pure functions from records to markdown and to terminal tables."""

@@ -1,0 +1,225 @@
+"""The text of `report.md`: GitHub flavored markdown, a function of the record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from distill_eval.report import escape, numbers, verdict
+from distill_eval.report.rows import View, columns, labels, ordered
+from distill_eval.report.table import Cell, Column, Grid, grid, markdown_table
+from distill_eval.schema.retention import Entry, Finding, Retention
+
+FOLD_ABOVE = 12
+"""Rows above which a table of details is folded away."""
+
+ALWAYS = (
+    "task",
+    "variant",
+    "metric",
+    "n",
+    "chance",
+    "teacher",
+    "student",
+    "difference",
+    "retention",
+    "above chance",
+    "p (Holm)",
+    "flips",
+    "could detect",
+)
+"""Columns of the main table that stay when they are empty (`variant` only with several students)."""
+
+WEIGHTS = ("high", "medium", "low")
+
+
+def render(retention: Retention) -> str:
+    """The whole report, ending in a newline; the same record gives the same bytes."""
+    view = View(show=escape.text, labels=labels(retention))
+    sections = [
+        _title(retention, view),
+        _verdicts(retention, view),
+        *_tables(retention, view),
+        _models(retention, view),
+        _findings(retention.findings),
+        _how_to_repeat(retention),
+        _how_to_read(retention),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _title(retention: Retention, view: View) -> str:
+    students = list(dict.fromkeys(escape.name(view.labels[student.ref]) for student in retention.students))
+    named = " and ".join(students) if len(students) <= 2 else numbers.plural(len(students), "student")
+    return f"# What {named} kept of {escape.name(view.labels[retention.teacher.ref])}"
+
+
+def _verdicts(retention: Retention, view: View) -> str:
+    quotes = []
+    for decision in retention.verdicts:
+        student = escape.name(view.labels.get(decision.student_ref, decision.student_ref))
+        quotes.append(
+            f"> **{verdict.headline(decision, student)}** {verdict.grounds(retention, decision, escape.name)}"
+        )
+    level = numbers.round_percent(retention.criterion.level)
+    rule = (
+        f"Criterion, on every task: {verdict.criterion(retention)}. PASS: the whole {level} interval meets it. "
+        "FAIL: none of the interval does. INCONCLUSIVE: the interval holds both."
+    )
+    return "\n>\n".join(quotes) + f"\n\n{rule}"
+
+
+def _tables(retention: Retention, view: View) -> list[str]:
+    primary = [entry for entry in retention.entries if entry.primary]
+    groups: dict[str, list[Entry]] = {}
+    for entry in retention.entries:
+        if not entry.primary and entry.group is not None:
+            groups.setdefault(entry.group, []).append(entry)
+    others = [entry for entry in retention.entries if not entry.primary and entry.group is None]
+    sections = [f"## Retention\n\n{_main_table(retention, primary, view)}"] if primary else []
+    if others:
+        sections.append(f"## Other metrics\n\n{_detail_table(retention, others, view)}")
+    for group, members in groups.items():
+        sections.append(f"## Members of {escape.text(group)}\n\n{_detail_table(retention, members, view)}")
+    return sections
+
+
+def _main_table(retention: Retention, entries: Sequence[Entry], view: View) -> str:
+    table = columns(ordered(retention, entries), view, level=retention.criterion.level)
+    several = len(retention.students) > 1
+    keys = [key for key in ALWAYS if several or key != "variant"]
+    if not table["lm-eval prints"].empty:
+        keys.append("lm-eval prints")
+    return _with_notes(grid([table[key] for key in [*keys, "verdict"]]))
+
+
+def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) -> str:
+    table = columns(ordered(retention, entries), view, level=retention.criterion.level)
+    dropped = {key for key, column in table.items() if column.empty}
+    dropped.add("p (Holm)" if "p (Holm)" in dropped else "p (unadjusted)")
+    if len(retention.students) == 1:
+        dropped.add("variant")
+    text = _with_notes(grid([column for key, column in table.items() if key not in dropped]))
+    if len(entries) <= FOLD_ABOVE:
+        return text
+    return f"<details>\n<summary>Show {numbers.plural(len(entries), 'row')}</summary>\n\n{text}\n\n</details>"
+
+
+def _with_notes(table: Grid) -> str:
+    notes = [f"- ({number}) {escape.text(note)}" for number, note in enumerate(table.notes, start=1)]
+    return "\n\n".join([markdown_table(table), *(["\n".join(notes)] if notes else [])])
+
+
+def _models(retention: Retention, view: View) -> str:
+    models = [retention.teacher, *retention.students]
+    teacher = retention.teacher
+    facts = {
+        "model": [escape.text(view.labels[model.ref]) for model in models],
+        "role": ["teacher"] + ["student"] * len(retention.students),
+        "parameters (of teacher)": [
+            _part(numbers.count, model.num_parameters, teacher.num_parameters) for model in models
+        ],
+        "on disk (of teacher)": [_part(numbers.size, model.size_bytes, teacher.size_bytes) for model in models],
+        "run in": [escape.text(model.dtype) for model in models],
+        "architecture": [escape.text(model.architecture) for model in models],
+        "context (tokens)": [numbers.count(model.max_length) for model in models],
+        "weights SHA-256": [escape.text(model.weights_digest[:12]) for model in models],
+        "given as": [escape.text(model.ref) for model in models],
+    }
+    if facts["given as"] == facts["model"]:
+        del facts["given as"]
+    return f"## Models\n\n{_plain_table(facts, numeric=_NUMERIC_FACTS)}"
+
+
+_NUMERIC_FACTS = frozenset({"parameters (of teacher)", "on disk (of teacher)", "context (tokens)"})
+
+
+def _part(show: Callable[[int], str], number: int, whole: int) -> str:
+    return f"{show(number)} ({numbers.percent(number / whole)})" if whole else show(number)
+
+
+def _plain_table(content: dict[str, list[str]], *, numeric: frozenset[str] = frozenset()) -> str:
+    return markdown_table(
+        grid(
+            [Column(key, tuple(Cell(text) for text in texts), numeric=key in numeric) for key, texts in content.items()]
+        )
+    )
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    ranked = sorted(findings, key=lambda finding: WEIGHTS.index(finding.weight))
+    lines = [
+        f"{number}. **{escape.text(finding.subject)}** ({finding.weight}): {escape.text(finding.text)}"
+        for number, finding in enumerate(ranked, start=1)
+    ]
+    return "## Findings, heaviest first\n\n" + ("\n".join(lines) or "None.")
+
+
+def _how_to_repeat(retention: Retention) -> str:
+    source, manifest = retention.provenance, retention.manifest
+    settings = {
+        "documents": _limit(manifest.limit),
+        "few-shot examples": "each task's default"
+        if manifest.num_fewshot is None
+        else numbers.count(manifest.num_fewshot),
+        "chat template": "applied" if manifest.apply_chat_template else "not applied",
+        "seed": str(manifest.seed),
+        "dtype": manifest.dtype,
+        "device": manifest.device,
+        "hardware": source.hardware,
+        "engine": f"{manifest.engine} {manifest.engine_version}",
+        "tasks and metrics": f"lm-eval {manifest.lm_eval_version}",
+        "scorer": manifest.scorer,
+        "tokens per batch": "automatic" if manifest.batch_tokens is None else numbers.count(manifest.batch_tokens),
+        "distill-eval commit": source.git_commit or "not run from a checkout",
+    }
+    packages = sorted(source.versions)
+    tables = [
+        _plain_table({"setting": list(settings), "value": [escape.text(value) for value in settings.values()]}),
+        _plain_table(
+            {
+                "package": [escape.text(package) for package in packages],
+                "version": [escape.text(source.versions[package]) for package in packages],
+            }
+        ),
+    ]
+    return "\n\n".join(["## How to repeat this", escape.code_block(source.command, language="sh"), *tables])
+
+
+def _limit(limit: float | None) -> str:
+    if limit is None:
+        return "all of every task"
+    return (
+        f"the first {numbers.round_percent(limit)} of every task"
+        if limit < 1
+        else f"the first {limit:,.0f} of every task"
+    )
+
+
+def _how_to_read(retention: Retention) -> str:
+    level = numbers.round_percent(retention.criterion.level)
+    powers = sorted({entry.power.power for entry in retention.entries})
+    power = " or ".join(numbers.round_percent(power) for power in powers) or "the stated"
+    lines = [
+        "**n**: documents that both models answered; `of` names how many the task has when it was limited.",
+        f"**difference**: student minus teacher, with its {level} interval; pp is percentage points.",
+        "**retention**: student / teacher; 100 % is kept in full.",
+        "**above chance**: (student - chance) / (teacher - chance), where chance is the score of guessing.",
+        (
+            "**p (Holm)**: the probability of a difference at least this large between equally good models, adjusted "
+            "for the number of tasks; unadjusted is without that."
+        ),
+        (
+            "**flips**: harmful is teacher right and student wrong, beneficial the reverse, other is both wrong with "
+            "different answers; counts, then shares of n."
+        ),
+        f"**could detect**: the smallest true drop that this comparison finds with {power} power.",
+        (
+            "**lm-eval prints**: lm-eval's own scores, teacher / student, where they are another quantity than the one "
+            "compared; the column is left out where all are the same."
+        ),
+        (
+            f"**verdict**: PASS, FAIL or INCONCLUSIVE by the criterion and the {level} interval; a student passes only "
+            "if every task passes."
+        ),
+    ]
+    return "\n".join(["## How to read this", "", *(f"- {line}" for line in lines)])

@@ -1,0 +1,103 @@
+"""The verdict and its criterion in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from distill_eval.report import numbers
+from distill_eval.schema.retention import Entry, Retention, StudentVerdict
+
+MAX_NAMED = 3
+"""Inconclusive tasks that the sentence names; the table has them all."""
+
+
+def headline(verdict: StudentVerdict, student: str) -> str:
+    """The decision in a few words; `student` is the name as it is to be shown."""
+    if verdict.verdict == "PASS":
+        return f"Ship {student}."
+    return f"Do not ship {student}." if verdict.verdict == "FAIL" else f"Not enough evidence to ship {student}."
+
+
+def grounds(retention: Retention, verdict: StudentVerdict, show: Callable[[str], str]) -> str:
+    """One sentence: how much the student keeps, and on how many tasks that is enough.
+
+    `show` makes a task's name harmless for the medium.
+    """
+    primary = [entry for entry in retention.entries if entry.primary and entry.student_ref == verdict.student_ref]
+    return f"{_kept(verdict, primary, show)}; {_outcome(retention, verdict, primary, show)}."
+
+
+def _kept(verdict: StudentVerdict, primary: list[Entry], show: Callable[[str], str]) -> str:
+    num_tasks = verdict.num_pass + verdict.num_fail + verdict.num_inconclusive
+    if verdict.mean_retention is None:
+        return f"Its mean retention over {numbers.plural(num_tasks, 'task')} is undefined"
+    mean = numbers.percent(verdict.mean_retention)
+    worst = _worst(verdict, primary)
+    if num_tasks == 1 and verdict.worst_task is not None:
+        return f"It keeps {worst or mean} of the teacher on {show(verdict.worst_task)}"
+    defined = sum(entry.retention.value is not None for entry in primary)
+    over = numbers.plural(num_tasks, "task")
+    if defined < num_tasks:
+        over = f"the {numbers.count(defined)} of {over} where retention is defined"
+    named = f" (worst: {show(verdict.worst_task)} {worst})" if verdict.worst_task is not None and worst else ""
+    return f"It keeps {mean} of the teacher on average over {over}{named}"
+
+
+def _worst(verdict: StudentVerdict, primary: list[Entry]) -> str | None:
+    """The worst task's retention with its interval, where that is known."""
+    if verdict.worst_retention is None:
+        return None
+    shown = numbers.percent(verdict.worst_retention)
+    found = next((entry.retention for entry in primary if entry.task == verdict.worst_task), None)
+    if found is None or (found.ci_low is None and found.ci_high is None):
+        return shown
+    return f"{shown} {numbers.RATIO.interval(found.ci_low, found.ci_high)}"
+
+
+def _outcome(retention: Retention, verdict: StudentVerdict, primary: list[Entry], show: Callable[[str], str]) -> str:
+    num_tasks = verdict.num_pass + verdict.num_fail + verdict.num_inconclusive
+    of_tasks = "of " + numbers.plural(num_tasks, "task")
+    rule = "the criterion of " + criterion(retention)
+    if verdict.verdict == "PASS":
+        all_tasks = "both tasks" if num_tasks == 2 else f"all {numbers.count(num_tasks)} tasks"
+        return f"it meets {rule}" if num_tasks == 1 else f"{all_tasks} meet {rule}"
+    if verdict.verdict == "FAIL":
+        verb = "fails" if verdict.num_fail == 1 else "fail"
+        unsure = f", {_are(verdict.num_inconclusive)} inconclusive" if verdict.num_inconclusive else ""
+        return f"{numbers.count(verdict.num_fail)} {of_tasks} {verb} {rule}{unsure}"
+    unsettled = [entry for entry in primary if entry.verdict == "INCONCLUSIVE"]
+    named = [_to_settle(entry, show) for entry in unsettled[:MAX_NAMED]]
+    if len(unsettled) > MAX_NAMED:
+        named.append(f"and {numbers.plural(len(unsettled) - MAX_NAMED, 'other')}")
+    count = numbers.count(verdict.num_inconclusive)
+    verb = "is" if verdict.num_inconclusive == 1 else "are"
+    return f"{count} {of_tasks} {verb} inconclusive under {rule}: {', '.join(named)}"
+
+
+def _are(number: int) -> str:
+    return f"{numbers.count(number)} {'is' if number == 1 else 'are'}"
+
+
+def _to_settle(entry: Entry, show: Callable[[str], str]) -> str:
+    needed = entry.power.num_docs_to_settle
+    if needed is None:
+        return f"{show(entry.task)} (how many documents would settle it is not known)"
+    wish = f"{show(entry.task)} would need about {numbers.about(needed)} documents"
+    if needed > entry.num_docs_total:
+        return f"{wish}, more than the {numbers.count(entry.num_docs_total)} that it has"
+    return f"{wish} instead of {numbers.count(entry.num_pairs)}"
+
+
+def criterion(retention: Retention) -> str:
+    """What is asked on every task, e.g. `at least 95 % retention` or `at most 2.0 pp lost`."""
+    rule = retention.criterion
+    if rule.min_retention is not None:
+        return f"at least {numbers.round_percent(rule.min_retention)} retention"
+    assert rule.margin is not None, "a criterion is a minimal retention or a margin"
+    points = f"{100 * rule.margin:.6g} pp"
+    units = {entry.unit for entry in retention.entries if entry.primary}
+    if units <= {"share"}:
+        return f"at most {points} lost"
+    return f"at most {rule.margin:.6g} lost in each metric's own unit" + (
+        f" ({points} for shares)" if "share" in units else ""
+    )

@@ -1,0 +1,68 @@
+"""Files that appear whole or not at all, and disk errors that say what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from distill_eval.errors import StoreError
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+TEMPORARY = ".tmp-"
+OUTPUT_OPTION = "--output-dir"
+
+
+def digest(parts: Mapping[str, JSON]) -> str:
+    """SHA-256, in hex, of the parts as canonical JSON: sorted keys, no spaces, UTF-8.
+
+    Raises:
+        ValueError: a number is NaN or infinite, and so has no JSON.
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def explained(path: Path, option: str, *, verb: str = "write") -> Iterator[None]:
+    """Turn an operating system error into a StoreError that names the path and the option that replaces it."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        advice = f"Free space or mend the folder's permissions, or name another folder with {option}"
+        raise StoreError(f"cannot {verb} {path}: {reason}. {advice}") from error
+
+
+def write_synced(file: BinaryIO, data: bytes) -> None:
+    """Write the data and wait until it is on the disk."""
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def write_atomic(path: Path, data: bytes | str, *, option: str = OUTPUT_OPTION) -> None:
+    """Write a file so that it appears whole or not at all; missing folders are made, an existing file is replaced.
+
+    Args:
+        data: Text is written as UTF-8.
+        option: The option or variable that names another folder, for the message.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full. Nothing is left behind.
+    """
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    with explained(path, option):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                write_synced(file, data.encode() if isinstance(data, str) else data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

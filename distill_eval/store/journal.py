@@ -1,0 +1,108 @@
+"""A result in the making, kept on disk piece by piece."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from distill_eval.store.files import JSON, explained, write_synced
+
+CACHE_VARIABLE = "$DISTILL_EVAL_CACHE"
+SYNC_SECONDS = 1.0  # what a power cut can cost; a killed process loses nothing
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """Lets a killed run go on where it stopped. Made by `Store.journal`, which holds the key's lock meanwhile.
+
+    Attributes:
+        finished: The finished entry when there is one: another process may have put it while this one waited.
+        done: Index to value, as JSON reads it back: from the interrupted run, and from every `append` since.
+    """
+
+    def __init__(
+        self, path: Path, header: Mapping[str, JSON], finished: bytes | None, put: Callable[[bytes], object]
+    ) -> None:
+        self._path, self._header, self._put = path, header, put
+        self._file: BinaryIO | None = None
+        self._synced_at = 0.0
+        self.finished = finished
+        self.done: dict[int, Any] = _read(path) if finished is None else {}
+
+    def append(self, values: Mapping[int, JSON]) -> None:
+        """Keep these values: safe from a killed process on return, from a power cut a second later.
+
+        Raises:
+            StoreError: the cache cannot be written.
+        """
+        body = _encode({str(index): value for index, value in values.items()})
+        with explained(self._path, CACHE_VARIABLE):
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(_sealed(body))
+            self._file.flush()
+            if time.monotonic() - self._synced_at >= SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced_at = time.monotonic()
+        self.done.update(_indexed(body))
+
+    def finish(self, data: bytes) -> None:
+        """Put the finished entry in the journal's place."""
+        self._put(data)
+        self.finished = data
+        self.close()
+
+    def close(self) -> None:
+        """Bring what was appended to the disk; once there is a finished entry, delete the journal."""
+        file, self._file = self._file, None
+        with explained(self._path, CACHE_VARIABLE):
+            if file is not None:
+                with file:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if self.finished is not None:
+                self._path.unlink(missing_ok=True)
+
+    def _open(self) -> BinaryIO:
+        file = self._path.open("a+b")
+        if file.tell() == 0:
+            write_synced(file, _sealed(_encode(self._header)))
+        else:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")  # ends the line that was cut short
+        return file
+
+
+def _encode(value: JSON) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _sealed(body: bytes) -> bytes:
+    """A line of the journal: a checksum, a space, JSON."""
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _indexed(body: bytes) -> dict[int, Any]:
+    return {int(index): value for index, value in json.loads(body).items()}
+
+
+def _read(path: Path) -> dict[int, Any]:
+    """The values of every undamaged line after the header."""
+    with explained(path, CACHE_VARIABLE, verb="read"):
+        try:
+            lines = path.read_bytes().splitlines(keepends=True)[1:]
+        except FileNotFoundError:
+            return {}
+    bodies = [line[9:-1] for line in lines if line == _sealed(line[9:-1])]
+    if len(bodies) < len(lines):
+        damaged = len(lines) - len(bodies)
+        logger.warning("%s: %d damaged or unfinished lines are left out and computed again", path, damaged)
+    return {index: value for body in bodies for index, value in _indexed(body).items()}

