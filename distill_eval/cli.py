@@ -6,6 +6,7 @@ Nothing heavy is imported here or by what this imports; `distill-eval --help` an
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,11 +60,11 @@ def _gate(retention: Retention) -> int:
 
 
 def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
-    from distill_eval import student
+    from distill_eval.student.prepare import run
 
     del argv
-    made = student.run(config)
-    print(f"Student: {config.output_dir} ({made.num_parameters_after:,} of {made.num_parameters_before:,} parameters)")
+    made = run(config)
+    print(f"Student: {config.output_dir} ({made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters)")
     return 0
 
 
@@ -152,7 +153,7 @@ def parse(argv: Sequence[str]) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `distill_eval.errors` and `--gate`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    _quiet_libraries()
     try:
         config = parse(arguments)
         return RUN[type(config)](config, arguments)
@@ -164,6 +165,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             "distill-eval: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr
         )
         return INTERRUPTED
+
+
+def _quiet_libraries() -> None:
+    """Our own progress is the only one, besides the Hub's downloads; libraries speak up for errors alone."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for library in ("lm_eval", "datasets", "transformers", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

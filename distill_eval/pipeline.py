@@ -14,8 +14,8 @@ from distill_eval.record import record, to_json
 from distill_eval.schema.model import ModelRef
 
 if TYPE_CHECKING:
-    from distill_eval.evaluate.run import Progress, Scored
-    from distill_eval.schema.retention import Criterion, Retention
+    from distill_eval.evaluate.run import PlannedTask, Progress, Scored
+    from distill_eval.schema.retention import Criterion, Power, Retention
     from distill_eval.store import Store
 
 DEFAULT_MIN_RETENTION = 0.95
@@ -83,7 +83,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     Raises:
         DistillEvalError: see `distill_eval.errors`; what was finished stays in the cache.
     """
-    from distill_eval.compare import Evaluated
+    from distill_eval.compare import Evaluated, planned_power
     from distill_eval.compare import compare as compare_runs
     from distill_eval.evaluate.run import Session
     from distill_eval.provenance import collect
@@ -92,7 +92,16 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
 
     refs = [ModelRef.parse(text) for text in (config.teacher, *config.student)]
     _check_output(config.output_dir)
-    session = Session(config.evaluation, store, progress)
+    power_plan: dict[str, Power] = {}
+
+    def announce(plan: dict[str, PlannedTask]) -> None:
+        power_plan.update(
+            {name: planned_power(task.num_docs, kind=task.kind, level=config.level) for name, task in plan.items()}
+        )
+        for name, task in plan.items():
+            progress.say(_detectable(name, task.num_docs, power_plan[name]))
+
+    session = Session(config.evaluation, store, progress, announce)
     scored = session.evaluate(refs)
     evaluated = [Evaluated(run=one.run, samples=one.samples) for one in scored]
     retention = compare_runs(
@@ -101,6 +110,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         config.criterion,
         seed=config.evaluation.seed,
         provenance=collect(argv, session.device),
+        power_plan=power_plan,
     )
     for name, text in _sample_files(scored):
         write_atomic(config.output_dir / name, text)
@@ -108,6 +118,15 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     report = config.output_dir / "report.md"
     write_atomic(report, render(retention))
     return Compared(retention, report)
+
+
+def _detectable(name: str, num_docs: int, power: Power) -> str:
+    """What a task can show, as a line for the terminal."""
+    if power.planned_detectable_drop is None:
+        return f"{name}: {num_docs:,} documents; {power.reason}"
+    drop = f"{power.planned_detectable_drop * 100:.1f} points"
+    assumed = f"if the models disagree on {power.planned_discordance:.0%} of them"
+    return f"{name}: {num_docs:,} documents can show a drop of {drop} ({power.power:.0%} power, {assumed})"
 
 
 def _check_output(folder: Path) -> None:

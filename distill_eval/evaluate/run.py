@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from distill_eval.errors import ModelError
 from distill_eval.evaluate import models
@@ -14,7 +14,7 @@ from distill_eval.evaluate.loaded import LazyModel, chat_renderer, chat_template
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.provenance import engine_version, package_version
 from distill_eval.record import from_json, record, to_json
-from distill_eval.schema.evals import EvalRun, Manifest, Sample, TaskRun
+from distill_eval.schema.evals import EvalRun, Manifest, MetricKind, Sample, TaskRun
 from distill_eval.schema.model import ModelFacts, ModelRef
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class Progress(Protocol):
 
     def update(self, model: str, task: str, fraction: float) -> None:
         """One model has done this fraction of one task."""
+
+    def say(self, text: str) -> None:
+        """A line for the reader."""
 
 
 @record
@@ -52,11 +55,34 @@ class Responses:
     scorer_reason: str | None
 
 
+class PlannedTask(NamedTuple):
+    """A task or group that is about to be scored."""
+
+    num_docs: int
+    kind: MetricKind
+    """Of the metric that will carry its verdict, as far as it is known before."""
+
+
 class Session:
     """Evaluates several models on the same tasks; tasks and prompts are prepared once, and only when needed."""
 
-    def __init__(self, options: EvaluateOptions, store: Store, progress: Progress) -> None:
+    def __init__(
+        self,
+        options: EvaluateOptions,
+        store: Store,
+        progress: Progress,
+        on_plan: Callable[[dict[str, PlannedTask]], None] = lambda plan: None,
+    ) -> None:
+        """Prepare; nothing is loaded yet.
+
+        Args:
+            options: How to score.
+            store: The evaluation cache.
+            progress: Hears how far the scoring is.
+            on_plan: Called once with what will be scored, before the first model is loaded.
+        """
         self.options = options
+        self.on_plan = on_plan
         self.store = store
         self.progress = progress
         self.device = models.choose_device(options.device)
@@ -104,6 +130,7 @@ class Session:
         loaded = self._tasks()
         builds = self._requests(folder, template)
         self.progress.start({name: built.num_chars for name, built in builds.items()}, num_models)
+        self._announce(builds)
         model = LazyModel(folder, self.options, self.device)
         runs: list[TaskRun] = []
         samples: dict[str, tuple[Sample, ...]] = {}
@@ -140,6 +167,18 @@ class Session:
             groups=results.group_specs(loaded.groups, self.options.tasks),
         )
         return Scored(run=run, samples=samples)
+
+    def _announce(self, builds: dict[str, Built]) -> None:
+        """Tell once what will be scored."""
+        from distill_eval.evaluate.harness import results
+
+        loaded = self._tasks()
+        plan = {name: PlannedTask(b.num_docs, results.expected_kind(loaded.tasks[name])) for name, b in builds.items()}
+        for group in results.group_specs(loaded.groups, self.options.tasks):
+            members = [plan[name] for name in group.tasks]
+            plan[group.group] = PlannedTask(sum(task.num_docs for task in members), members[0].kind)
+        self.on_plan(plan)
+        self.on_plan = lambda plan: None
 
     def _answers(self, model: LazyModel, name: str, built: Built, identity: dict[str, Any]) -> Responses:
         """The model's responses to one task: from the cache, or scored now from where a killed run left off."""

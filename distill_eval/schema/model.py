@@ -23,7 +23,10 @@ class ModelRef:
             UsageError: the text is empty, or nothing stands before or after the `@`.
         """
         name, at, revision = text.strip().partition("@")
-        require(bool(name) and bool(revision) == bool(at), f"{text!r} is not a model: expected NAME, NAME@REVISION or a folder")
+        require(
+            bool(name) and bool(revision) == bool(at),
+            f"{text!r} is not a model: expected NAME, NAME@REVISION or a folder",
+        )
         return cls(name=name, revision=revision or None)
 
     def __str__(self) -> str:

@@ -124,6 +124,17 @@ def _metric_runs(task: Task, raw: dict[tuple[str, str], list[Any]]) -> tuple[Met
     return tuple(runs)
 
 
+def expected_kind(task: Task) -> MetricKind:
+    """The kind of the task's primary metric, as far as it can be told before any response is there."""
+    primary, _ = _primary([(metric, "") for metric in task.aggregation()] or [("acc", "")])
+    aggregation = getattr(_aggregation(task, primary), "__name__", "")
+    if aggregation in LOGLIKELIHOOD_AGGREGATIONS:
+        return "loglikelihood"
+    if aggregation not in ("mean", "nanmean"):
+        return "corpus"
+    return "binary" if primary.startswith(("acc", "exact_match")) else "real"
+
+
 def _primary(keys: Sequence[tuple[str, str]]) -> tuple[str, str]:
     for metric in PRIMARY_ORDER:
         for key in keys:

@@ -1,0 +1,272 @@
+"""How fast the prefix-tree scorer is against lm-eval's own HFLM, on the same documents, in one run.
+
+    python benchmarks/compare_speed.py --model HuggingFaceTB/SmolLM2-135M-Instruct --rounds 3 --output speed.md
+
+For every workload the two score the same requests in turn (A B A B ...). lm-eval first gets the batch size that suits
+it best, found on the first tenth of the documents. All log-likelihoods are compared. Times are what the model's part
+of an evaluation takes, tokenization included; loading tasks and rendering prompts is the same for both and left out.
+`--command` measures whole commands instead: `distill-eval compare` against two runs of `lm_eval run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+MMLU = "mmlu_anatomy,mmlu_high_school_biology,mmlu_business_ethics"
+
+
+WARM_INDEX = """
+from distill_eval.evaluate.harness.index import open_manager
+from distill_eval.store import Store
+open_manager(None, Store().get, Store().put)
+"""
+
+
+class Workload(NamedTuple):
+    """Tasks with their number of shots and of documents per task."""
+
+    tasks: str
+    num_fewshot: int
+    limit: int
+    target: float
+
+
+WORKLOADS = {
+    "mmlu-5shot": Workload(MMLU, 5, 100, 6.5),
+    "arc_challenge-25shot": Workload("arc_challenge", 25, 24, 3.5),
+    "arc_easy-10shot": Workload("arc_easy", 10, 50, 3.5),
+    "arc_easy-0shot": Workload("arc_easy", 0, 300, 3.0),
+    "arc_challenge-0shot": Workload("arc_challenge", 0, 300, 3.0),
+    "hellaswag-0shot": Workload("hellaswag", 0, 150, 2.0),
+    "winogrande-0shot": Workload("winogrande", 0, 400, 1.9),
+    "boolq-0shot": Workload("boolq", 0, 120, 1.25),
+    "lambada_openai": Workload("lambada_openai", 0, 250, 1.25),
+}
+
+
+class Bench:
+    """Both engines on one model, and lm-eval's tasks."""
+
+    def __init__(self, folder: str, dtype: str, vocab_size: int | None) -> None:
+        self.folder, self.dtype, self.vocab_size = folder, dtype, vocab_size
+        from distill_eval.evaluate.harness.index import open_manager
+        from distill_eval.store import Store
+
+        store = Store()
+        self.manager = open_manager(None, store.get, store.put)
+
+    def model(self) -> Any:
+        """The checkpoint; or random weights of its shape with another vocabulary."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        dtype = getattr(torch, self.dtype)
+        if self.vocab_size is None:
+            return AutoModelForCausalLM.from_pretrained(self.folder, dtype=dtype).eval()
+        config = AutoConfig.from_pretrained(self.folder)
+        config.vocab_size = self.vocab_size
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+
+    def engine(self, name: str, batch_size: int = 1, batch_tokens: int | None = None) -> Any:
+        """`hf` is lm-eval's own; `prefix` is ours."""
+        from lm_eval.models.huggingface import HFLM
+        from transformers import AutoTokenizer
+
+        from distill_eval.evaluate.harness.lm import SharedPrefixLM
+
+        tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        if name == "hf":
+            return HFLM(pretrained=self.model(), tokenizer=tokenizer, batch_size=batch_size)
+        return SharedPrefixLM(self.model(), tokenizer, batch_tokens=batch_tokens)
+
+    def requests(self, workload: Workload) -> list[list[Any]]:
+        """The rendered requests of each task."""
+        from distill_eval.evaluate.harness import tasks
+
+        options = tasks.TaskOptions(workload.num_fewshot, workload.limit, 1234)
+        loaded = tasks.load_tasks(self.manager, workload.tasks.split(","), options)
+        return [tasks.build(task, options).instances for task in loaded.tasks.values()]
+
+
+def run(engine: Any, requests: list[list[Any]]) -> tuple[float, list[Any]]:
+    """Seconds and responses of one engine on all tasks of a workload."""
+    from distill_eval.evaluate.harness.lm import Recorder
+
+    began, responses = time.perf_counter(), []
+    for instances in requests:
+        if hasattr(engine, "recorder"):
+            engine.recorder = Recorder()
+        responses += getattr(engine, instances[0].request_type)(instances, disable_tqdm=True)
+    return time.perf_counter() - began, responses
+
+
+def best_batch_size(engine: Any, requests: list[list[Any]]) -> int:
+    """The batch size at which lm-eval is fastest on the first tenth of the documents."""
+    first = [instances[: max(16, len(instances) // 10)] for instances in requests[:1]]
+    seconds = {}
+    for size in BATCH_SIZES:
+        engine.batch_size_per_gpu = size
+        seconds[size] = min(run(engine, first)[0] for _ in range(2))
+    return min(seconds, key=lambda size: seconds[size])
+
+
+def agreement(expected: list[Any], found: list[Any]) -> tuple[float, int]:
+    """Largest difference of a log-likelihood in nats, and how many `is_greedy` differ."""
+    worst = max(abs(a[0] - b[0]) for a, b in zip(expected, found, strict=True))
+    return worst, sum(a[1] != b[1] for a, b in zip(expected, found, strict=True))
+
+
+def measure(bench: Bench, names: list[str], rounds: int) -> list[dict[str, Any]]:
+    """One row per workload."""
+    peer, ours = bench.engine("hf"), bench.engine("prefix")
+    rows = []
+    for name in names:
+        requests = bench.requests(WORKLOADS[name])
+        run(ours, [requests[0][:8]])  # the first batch checks the model and packs its weights
+        size = best_batch_size(peer, requests)
+        peer.batch_size_per_gpu = size
+        times: list[tuple[float, float]] = []
+        for _ in range(rounds):
+            peer_seconds, expected = run(peer, requests)
+            our_seconds, found = run(ours, requests)
+            times.append((peer_seconds, our_seconds))
+        worst, flips = agreement(expected, found)
+        rows.append(
+            {
+                "workload": name,
+                "documents": sum(len({r.doc_id for r in part}) for part in requests),
+                "lm_eval_batch_size": size,
+                "lm_eval_s": statistics.median(a for a, _ in times),
+                "distill_eval_s": statistics.median(b for _, b in times),
+                "ratios": [round(a / b, 3) for a, b in times],
+                "speedup": statistics.median(a / b for a, b in times),
+                "target": WORKLOADS[name].target,
+                "max_abs_diff": worst,
+                "greedy_differs": flips,
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as markdown."""
+    lines = [
+        "| workload | documents | lm-eval (batch) s | distill-eval s | speedup, median (each) | target | max diff |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        each = ", ".join(f"{ratio:.2f}" for ratio in row["ratios"])
+        cells = [
+            row["workload"],
+            row["documents"],
+            f"{row['lm_eval_s']:.1f} ({row['lm_eval_batch_size']})",
+            f"{row['distill_eval_s']:.1f}",
+            f"{row['speedup']:.2f}x ({each})",
+            f"{row['target']}x",
+            f"{row['max_abs_diff']:.1e}",
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def peak_memory(args: argparse.Namespace, workload: str) -> dict[str, float]:
+    """Peak resident memory in MB of each engine, each in a process of its own."""
+    found = {}
+    for engine in ("hf", "prefix"):
+        command = [sys.executable, __file__, "--model", args.model, "--dtype", args.dtype, "--child", engine]
+        command += ["--workloads", workload, "--batch-size", str(args.batch_size)]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found[engine] = float(out.strip().splitlines()[-1])
+    return found
+
+
+def whole_commands(args: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of two `lm_eval run` and of one `distill-eval compare`, start-up included, in turn."""
+    seconds: dict[str, list[float]] = {"lm_eval x 2": [], "compare": [], "second student": [], "again": []}
+    tasks, limit = args.tasks, str(args.limit)
+    common = ["--num_fewshot", str(args.num_fewshot), "--limit", limit, "--batch_size", str(args.batch_size)]
+    for number in range(args.rounds):
+        began = time.perf_counter()
+        for model in (args.model, args.student):
+            command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu", *common]
+            command += ["--tasks", tasks, "--model_args", f"pretrained={model},dtype={args.dtype}"]
+            subprocess.run(command, check=True, capture_output=True)
+        seconds["lm_eval x 2"].append(time.perf_counter() - began)
+        with tempfile.TemporaryDirectory() as folder:
+            env = {**os.environ, "DISTILL_EVAL_CACHE": f"{folder}/cache"}
+            warm = [sys.executable, "-c", WARM_INDEX]
+            subprocess.run(warm, check=True, env=env)  # the task index is built once per lm-eval installation
+            for label, student in (("compare", args.student), ("second student", args.second), ("again", args.second)):
+                if not student:
+                    continue
+                began = time.perf_counter()
+                command = [
+                    sys.executable,
+                    "-m",
+                    "distill_eval.cli",
+                    "compare",
+                    "--teacher",
+                    args.model,
+                    "--student",
+                    student,
+                ]
+                command += ["--tasks", tasks, "--limit", limit, "--num-fewshot", str(args.num_fewshot)]
+                command += ["--dtype", args.dtype, "--device", "cpu", "--output-dir", f"{folder}/out"]
+                subprocess.run(command, check=True, env=env, capture_output=True)
+                seconds[label].append(time.perf_counter() - began)
+        print(number, {label: values[-1] for label, values in seconds.items() if values}, flush=True)
+    return seconds
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder or Hub name")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--vocab-size", type=int, help="random weights of the model's shape with this vocabulary")
+    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--output", type=Path, help="append the table to this file")
+    parser.add_argument("--memory", action="store_true", help="peak memory of both instead of times")
+    parser.add_argument("--command", action="store_true", help="whole commands instead of scoring")
+    parser.add_argument("--student", help="--command: the student")
+    parser.add_argument("--second", help="--command: a second student, for a cached teacher and for a repeated run")
+    parser.add_argument("--tasks", default=MMLU)
+    parser.add_argument("--num-fewshot", type=int, default=5)
+    parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=4, help="lm-eval's, for --command and --memory")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    names = args.workloads.split(",")
+    if args.command:
+        seconds = whole_commands(args)
+        text = "\n".join(f"{label}: median {statistics.median(v):.1f} s of {v}" for label, v in seconds.items() if v)
+    elif args.child:
+        bench = Bench(args.model, args.dtype, args.vocab_size)
+        run(bench.engine(args.child, args.batch_size), bench.requests(WORKLOADS[names[0]]))
+        text = str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+    elif args.memory:
+        text = "\n".join(f"{name}: peak MB {peak_memory(args, name)}" for name in names)
+    else:
+        text = table(measure(Bench(args.model, args.dtype, args.vocab_size), names, args.rounds))
+    print(text)
+    if args.output:
+        with args.output.open("a") as file:
+            file.write(f"`{' '.join(['python', *sys.argv])}`\n\n{text}\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Two evaluations in, one Retention out: pure statistics on documents that both models answered."""
+
+from distill_eval.compare.pairing import Evaluated
+from distill_eval.compare.power import planned_power
+from distill_eval.compare.retention import compare
+
+__all__ = ["Evaluated", "compare", "planned_power"]

@@ -1,0 +1,177 @@
+"""From what was measured to the entries of `retention.json`."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from distill_eval.compare.evidence import Evidence, Interval
+from distill_eval.compare.groups import Key
+from distill_eval.compare.measure import UNITS, Measured
+from distill_eval.compare.power import docs_to_settle, seen_power
+from distill_eval.compare.verdict import verdict_of
+from distill_eval.schema.retention import Criterion, Entry, Estimate, Power
+
+DIGITS = 12
+"""Significant digits that are kept: the last bits of a float differ between machines, these do not."""
+
+
+class Place(NamedTuple):
+    """Where an entry stands in the comparison."""
+
+    student_ref: str
+    task: str
+    """A task or a group."""
+    key: Key
+    primary: bool
+    group: str | None
+
+
+class _Judged(NamedTuple):
+    """The estimates of one entry."""
+
+    teacher: Estimate
+    student: Estimate
+    difference: Estimate
+    retention: Estimate
+    above_chance: Estimate
+    contrast: Estimate
+
+
+def entry_of(measured: Measured, place: Place, criterion: Criterion, planned: Power) -> Entry:
+    """Judge what was measured.
+
+    Args:
+        measured: One task or group under one metric.
+        place: Its names.
+        criterion: What a student must show.
+        planned: What was computed before the run; what is known afterwards is filled in.
+    """
+    judged = _judge(measured, criterion)
+    return Entry(
+        student_ref=place.student_ref,
+        task=place.task,
+        metric=place.key[0],
+        filter=place.key[1],
+        kind=measured.kind,
+        unit=UNITS[measured.kind],
+        higher_is_better=measured.higher_is_better,
+        primary=place.primary,
+        group=place.group,
+        num_tasks=measured.num_tasks,
+        num_pairs=measured.num_pairs,
+        num_docs_total=measured.num_docs_total,
+        chance=_digits(measured.chance),
+        teacher=judged.teacher,
+        student=judged.student,
+        difference=judged.difference,
+        retention=judged.retention,
+        retention_above_chance=judged.above_chance,
+        contrast=judged.contrast,
+        test=measured.test,
+        p_value=_digits(measured.p_value),
+        p_adjusted=None,
+        flips=measured.flips,
+        power=_power(measured, judged, criterion, planned, primary=place.primary),
+        verdict=verdict_of(judged.contrast) if place.primary else None,
+        lm_eval_teacher=measured.lm_eval_teacher,
+        lm_eval_student=measured.lm_eval_student,
+    )
+
+
+def _judge(measured: Measured, criterion: Criterion) -> _Judged:
+    evidence, level = measured.evidence, criterion.level
+    if evidence is None:
+        return _without_evidence(measured)
+    why = f"{measured.num_pairs} document(s) show no variance to make an interval from"
+    teacher, student, difference = (
+        _estimate(evidence.linear(*weights, level), why) for weights in ((0.0, 1.0), (1.0, 0.0), (1.0, -1.0))
+    )
+    # Where lower is better the roles are exchanged, so that below, more is better and the second is the standard.
+    better = evidence if measured.higher_is_better else evidence.inverse()
+    share, margin = criterion.min_retention, criterion.margin or 0.0
+    contrast = better.linear(1.0, -1.0 if share is None else -share, level)
+    shifted = Interval(contrast.value + margin, contrast.stderr, contrast.low + margin, contrast.high + margin)
+    standard = "teacher's" if measured.higher_is_better else "student's"
+    return _Judged(
+        teacher=teacher,
+        student=student,
+        difference=difference,
+        retention=_ratio(better, 0.0, level, standard),
+        above_chance=_above_chance(measured, evidence, teacher, level),
+        contrast=_estimate(shifted, why),
+    )
+
+
+def _without_evidence(measured: Measured) -> _Judged:
+    """The scores as lm-eval computed them, and why nothing is known about them."""
+    teacher, student, reason = measured.lm_eval_teacher, measured.lm_eval_student, measured.reason
+    gap = None if teacher is None or student is None else student - teacher
+    nothing = Estimate(value=None, reason=reason)
+    return _Judged(
+        teacher=Estimate(value=teacher, reason=reason),
+        student=Estimate(value=student, reason=reason),
+        difference=Estimate(value=_digits(gap), reason=reason),
+        retention=nothing,
+        above_chance=nothing,
+        contrast=nothing,
+    )
+
+
+def _ratio(evidence: Evidence, chance: float, level: float, standard: str) -> Estimate:
+    found = evidence.ratio(chance, level)
+    if math.isnan(float(found.value[0])):
+        return Estimate(
+            value=None, reason=f"the {standard} score is not above {chance:g}, so a ratio to it is undefined"
+        )
+    return _estimate(found, f"the {standard} score cannot be told from {chance:g}, so the interval has no bounds")
+
+
+def _above_chance(measured: Measured, evidence: Evidence, teacher: Estimate, level: float) -> Estimate:
+    if measured.chance is None:
+        return Estimate(value=None, reason="guessing has no score here")
+    if teacher.ci_low is None or teacher.ci_low <= measured.chance:
+        return Estimate(value=None, reason=f"the teacher cannot be told from guessing ({measured.chance:.4g})")
+    return _ratio(evidence, measured.chance, level, "teacher's")
+
+
+def _estimate(found: Interval, why: str) -> Estimate:
+    """The estimate with its undefined parts as `None`; `why` is kept where one is."""
+    value, stderr, low, high = (_digits(float(part[0])) for part in found)
+    known = None not in (value, stderr, low, high)
+    return Estimate(value=value, stderr=stderr, ci_low=low, ci_high=high, reason=None if known else why)
+
+
+def _digits(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _power(measured: Measured, judged: _Judged, criterion: Criterion, planned: Power, *, primary: bool) -> Power:
+    """The plan with what is known after the run."""
+    drop, settle, reasons = None, None, [planned.reason]
+    difference, contrast = judged.difference, judged.contrast
+    if difference.value is None or difference.ci_low is None or difference.ci_high is None:
+        reasons.append(f"after the run: {difference.reason}")
+    else:
+        half = max(difference.value - difference.ci_low, difference.ci_high - difference.value)
+        drop = seen_power(half, level=criterion.level, power=planned.power)
+        if measured.kind == "binary" and drop > 1.0:
+            drop = None
+            reasons.append(f"after the run: {measured.num_pairs} document(s) cannot show a drop of any size")
+    if primary and verdict_of(contrast) == "INCONCLUSIVE" and measured.evidence is not None and contrast.value:
+        end = contrast.ci_low if contrast.value > 0 else contrast.ci_high
+        share = criterion.min_retention if criterion.min_retention is not None else 1.0
+        weights = (1.0, -share) if measured.higher_is_better else (-share, 1.0)
+        if end is not None:
+            within = measured.evidence.within_share(*weights)
+            settle = docs_to_settle(measured.num_pairs, value=contrast.value, end=end, within_share=within)
+    return Power(
+        power=planned.power,
+        planned_detectable_drop=planned.planned_detectable_drop,
+        planned_discordance=planned.planned_discordance,
+        detectable_drop=_digits(drop),
+        num_docs_to_settle=settle,
+        reason="; ".join(reason for reason in reasons if reason) or None,
+    )

@@ -1,0 +1,142 @@
+"""What a reader must know before believing the table, one sentence each, heaviest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill_eval.compare.verdict import allowed_loss
+from distill_eval.schema.evals import EvalRun
+from distill_eval.schema.retention import Criterion, Entry, Finding
+
+WEIGHTS = ("high", "medium", "low")
+
+FEW_TASKS = 10
+"""Below this many clusters a clustered interval is wide, and leans on few tasks (Cameron and Miller 2015, Journal of
+Human Resources 50:317-372, section VI)."""
+
+
+def find_all(
+    teacher: EvalRun, students: Sequence[EvalRun], entries: Sequence[Entry], criterion: Criterion
+) -> tuple[Finding, ...]:
+    """Every finding, the heaviest first, else in the order of students and tasks; each said once."""
+    found: list[Finding] = []
+    for student in students:
+        found += _run_findings(teacher, student)
+        found += _scorer_findings(student)
+    found += _scorer_findings(teacher)
+    for task in dict.fromkeys(entry.task for entry in entries if entry.primary):
+        found += _task_findings([entry for entry in entries if entry.primary and entry.task == task], criterion)
+    return tuple(sorted(dict.fromkeys(found), key=lambda finding: WEIGHTS.index(finding.weight)))
+
+
+def _run_findings(teacher: EvalRun, student: EvalRun) -> list[Finding]:
+    """What differs between two runs and may."""
+    mine, theirs = teacher.manifest, student.manifest
+    ref = student.model.ref
+    found = []
+    if (mine.engine, mine.engine_version) != (theirs.engine, theirs.engine_version):
+        engines = [f"{m.engine} {m.engine_version}" for m in (theirs, mine)]
+        text = f"Scored by {engines[0]}, the teacher by {engines[1]}: part of the difference may be the engine's."
+        found.append(Finding(weight="high", subject=ref, text=text))
+    if mine.dtype != theirs.dtype:
+        text = f"Run in {theirs.dtype}, the teacher in {mine.dtype}: part of the difference may be the dtype's."
+        found.append(Finding(weight="medium", subject=ref, text=text))
+    if mine.lm_eval_version != theirs.lm_eval_version:
+        text = f"Evaluated with lm-eval {theirs.lm_eval_version}, the teacher with {mine.lm_eval_version}."
+        found.append(Finding(weight="medium", subject=ref, text=text))
+    if teacher.model.tokenizer_digest != student.model.tokenizer_digest:
+        text = "Has another tokenizer than the teacher: log-likelihoods are compared per byte of text, never per token."
+        found.append(Finding(weight="medium", subject=ref, text=text))
+    if teacher.model.max_length != student.model.max_length:
+        text = (
+            f"Reads at most {student.model.max_length} tokens, the teacher {teacher.model.max_length}: "
+            "longer prompts were cut differently."
+        )
+        found.append(Finding(weight="medium", subject=ref, text=text))
+    for name in ("device", "batch_tokens", "scorer", "seed"):
+        values = [getattr(manifest, name) for manifest in (theirs, mine)]
+        if values[0] != values[1]:
+            shown = ["automatic" if value is None else value for value in values]
+            text = f"{name} was {shown[0]}, {shown[1]} for the teacher."
+            found.append(Finding(weight="low", subject=ref, text=text))
+    return found
+
+
+def _scorer_findings(run: EvalRun) -> list[Finding]:
+    """Where the plain path ran although the prefix path was asked for; the tasks of one reason together."""
+    tasks: dict[str, list[str]] = {}
+    for task in run.tasks:
+        if task.scorer_reason is not None:
+            tasks.setdefault(task.scorer_reason, []).append(task.task)
+    return [
+        Finding(weight="medium", subject=run.model.ref, text=f"Scored by the plain path on {_names(names)}: {reason}")
+        for reason, names in tasks.items()
+    ]
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more tasks" if len(names) > 3 else "")
+
+
+def _task_findings(entries: Sequence[Entry], criterion: Criterion) -> list[Finding]:
+    """What limits the verdicts on one task, whichever the student; for numbers that differ, the worst is given."""
+    found = [_size_finding(max(entries, key=lambda entry: entry.power.detectable_drop or 0.0), criterion)]
+    first = entries[0]
+    if first.chance is not None and first.retention_above_chance.value is None:
+        text = (
+            f"The teacher's {first.metric} of {first.teacher.value or 0.0:.1%} cannot be told from guessing "
+            f"({first.chance:.1%}): what a student keeps of it means nothing."
+        )
+        found.append(Finding(weight="high", subject=first.task, text=text))
+    if first.test is not None and first.retention.value is None:
+        found.append(Finding(weight="high", subject=first.task, text=f"No retention: {first.retention.reason}."))
+    if 1 < first.num_tasks < FEW_TASKS:
+        text = f"Its interval rests on {first.num_tasks} tasks as clusters, so it is wide."
+        found.append(Finding(weight="low", subject=first.task, text=text))
+    found += [
+        Finding(weight="medium", subject=entry.task, text=_undecided(entry))
+        for entry in entries
+        if entry.verdict == "INCONCLUSIVE"
+    ]
+    return [finding for finding in found if finding is not None]
+
+
+def _size_finding(entry: Entry, criterion: Criterion) -> Finding | None:
+    """Whether documents were left out, or are too few to see a loss that the criterion forbids."""
+    drop = entry.power.detectable_drop
+    allowed = allowed_loss(criterion, entry.teacher.value, higher_is_better=entry.higher_is_better)
+    limited = entry.num_pairs < entry.num_docs_total
+    blind = entry.test is not None and (drop is None or (allowed is not None and drop > allowed))
+    if not limited and not blind:
+        return None
+    start = (
+        f"Limited to {entry.num_pairs:,} of {entry.num_docs_total:,}" if limited else f"Has only {entry.num_pairs:,}"
+    )
+    text = f"{start} documents"
+    if drop is not None:
+        loss = "drop" if entry.higher_is_better else "rise"
+        text += f": a {loss} below {amount(drop, entry.unit)} cannot be seen"
+        if blind and allowed is not None:
+            text += f", and the criterion allows {amount(allowed, entry.unit)}"
+    return Finding(weight="high" if blind else "medium", subject=entry.task, text=f"{text}.")
+
+
+def _undecided(entry: Entry) -> str:
+    start = f"{entry.student_ref} is INCONCLUSIVE"
+    needed = entry.power.num_docs_to_settle
+    if entry.contrast.reason is not None:
+        return f"{start}: {entry.contrast.reason}."
+    if needed is None and entry.contrast.value and entry.num_tasks > 1:
+        return f"{start}: its tasks differ so much that more documents of the same tasks would not settle it."
+    if needed is None:
+        return f"{start}: it stands exactly at the limit, where no number of documents decides."
+    if needed > entry.num_docs_total:
+        return f"{start}: about {needed:,} documents would settle it, more than its {entry.num_docs_total:,}."
+    return f"{start}: about {needed:,} documents in all would settle it (now {entry.num_pairs:,})."
+
+
+def amount(value: float, unit: str) -> str:
+    """A difference with its unit: percentage points for shares, nothing for scores of the metric's own scale."""
+    if unit == "share":
+        return f"{100 * value:.1f} points"
+    return f"{value:.3g}" if unit == "score" else f"{value:.3g} {unit}"

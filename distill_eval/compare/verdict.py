@@ -1,0 +1,61 @@
+"""The criterion, the verdict on a task, and the verdict on a student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill_eval.errors import require
+from distill_eval.schema.retention import Criterion, Entry, Estimate, StudentVerdict, Verdict
+
+
+def check_criterion(criterion: Criterion) -> None:
+    """Raise `UsageError` unless exactly one of the two conditions is set and everything is in its range."""
+    level, share, margin = criterion.level, criterion.min_retention, criterion.margin
+    require(0 < level < 1, f"--level is {level}: expected a number between 0 and 1, such as 0.95")
+    require((share is None) != (margin is None), "give either --min-retention or --margin, not both and not neither")
+    require(
+        share is None or 0 < share <= 1,
+        f"--min-retention is {share}: expected a share above 0, at most 1, such as 0.95",
+    )
+    require(margin is None or margin >= 0, f"--margin is {margin}: expected a number of at least 0, such as 0.02")
+
+
+def allowed_loss(criterion: Criterion, teacher: float | None, *, higher_is_better: bool) -> float | None:
+    """The largest loss that the criterion allows, in the metric's unit, if the teacher's true score is as estimated."""
+    if criterion.min_retention is None or teacher is None:
+        return criterion.margin
+    if higher_is_better:
+        return (1.0 - criterion.min_retention) * teacher
+    return teacher / criterion.min_retention - teacher
+
+
+def verdict_of(contrast: Estimate) -> Verdict:
+    """PASS if the whole interval of the contrast is above 0, FAIL if it is below, else INCONCLUSIVE."""
+    if contrast.ci_low is not None and contrast.ci_low > 0:
+        return "PASS"
+    if contrast.ci_high is not None and contrast.ci_high < 0:
+        return "FAIL"
+    return "INCONCLUSIVE"
+
+
+def student_verdict(student_ref: str, entries: Sequence[Entry]) -> StudentVerdict:
+    """One student's verdict over its primary entries: PASS only if every one passes, FAIL if any fails.
+
+    No adjustment for the number of tasks is needed: a student that misses the criterion on any task passes overall
+    only by passing that task wrongly (intersection-union test; Berger 1982, Technometrics 24:295-300).
+    """
+    primary = [entry for entry in entries if entry.primary]
+    verdicts = [entry.verdict for entry in primary]
+    kept = [(entry.retention.value, entry.task) for entry in primary if entry.retention.value is not None]
+    worst = min(kept, default=None)
+    overall: Verdict = "FAIL" if "FAIL" in verdicts else "INCONCLUSIVE" if "INCONCLUSIVE" in verdicts else "PASS"
+    return StudentVerdict(
+        student_ref=student_ref,
+        verdict=overall,
+        num_pass=verdicts.count("PASS"),
+        num_fail=verdicts.count("FAIL"),
+        num_inconclusive=verdicts.count("INCONCLUSIVE"),
+        mean_retention=float(f"{sum(value for value, _ in kept) / len(kept):.12g}") if kept else None,
+        worst_task=worst[1] if worst else None,
+        worst_retention=worst[0] if worst else None,
+    )

@@ -1,0 +1,25 @@
+"""What integration tests share: the index of lm-eval's tasks, which takes seconds to build, is built once."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from distill_eval.store import Store
+
+
+@pytest.fixture(scope="session")
+def task_index(tmp_path_factory):
+    """A cache that holds the index alone."""
+    from distill_eval.evaluate.harness.index import open_manager
+
+    store = Store(tmp_path_factory.mktemp("index"))
+    open_manager(None, store.get, store.put)
+    return store.root
+
+
+@pytest.fixture(autouse=True)
+def indexed_cache(private_cache, task_index):
+    """Each test's private cache begins with the index."""
+    shutil.copytree(task_index, Path(os.environ["DISTILL_EVAL_CACHE"]), dirs_exist_ok=True)
