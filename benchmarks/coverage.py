@@ -1,6 +1,6 @@
 """Simulates comparisons whose truth is known and counts how often the intervals hold it.
 
-    python benchmarks/coverage.py [--draws 20000] [--seed 0] [--only WORD] [--few-changes 50]
+    python benchmarks/coverage.py [--draws 20000] [--seed 0] [--only WORD] [--few-changes 50] [--alternatives]
 
 Prints a markdown table. Per setting: how often the 95 % intervals hold the true difference, the true retention and the
 true retention above chance; and how often a student is passed that is exactly as good as the criterion forbids (its
@@ -20,7 +20,8 @@ import numpy as np
 
 from distill_eval.compare import evidence
 from distill_eval.compare.evidence import Sampled, binary_evidence, bits_evidence, group_evidence, real_evidence
-from distill_eval.compare.resampled import Resampled, resample
+from distill_eval.compare.resampled import STATISTICS, Resampled, resample
+from distill_eval.compare.units import moments, t_quantile
 
 LEVEL = 0.95
 CHUNK = 250
@@ -139,10 +140,11 @@ def continuous(num_docs: int) -> Setting:
     return Setting(f"continuous, {num_docs} documents", draw, 2 / 3 * 0.8, 2 / 3)
 
 
-def corpus(name: str, num_docs: int, positives: float) -> Setting:
+def corpus(name: str, num_docs: int, positives: float, num_resamples: int = 9999) -> Setting:
     """Matthews' correlation or F1 of a two-class task; the truth is computed from the cells' probabilities."""
     teacher_right, student_right, share_kept = 0.85, 0.8, 0.9
     both = share_kept * student_right
+    written = [[json.dumps([gold, answer]) for answer in (0, 1)] for gold in (0, 1)]
     cells = np.array([both, student_right - both, teacher_right - both, 1 - teacher_right - student_right + both])
 
     def confusion(right: float) -> np.ndarray:
@@ -154,19 +156,14 @@ def corpus(name: str, num_docs: int, positives: float) -> Setting:
             gold = (rng.random(num_docs) < positives).astype(int)
             cell = rng.choice(4, num_docs, p=cells)
             student, teacher = np.where(cell < 2, gold, 1 - gold), np.where(cell % 2 == 0, gold, 1 - gold)
-            items = [
-                (json.dumps([g, t]), json.dumps([g, s]))
-                for g, t, s in zip(*map(np.ndarray.tolist, (gold, teacher, student)), strict=True)
-            ]
-            one = resample(items, name, level=LEVEL, rng=rng)
+            items = [(written[g][t], written[g][s]) for g, t, s in np.stack([gold, teacher, student], axis=1).tolist()]
+            one = resample(items, name, level=LEVEL, rng=rng, num_resamples=num_resamples)
             assert isinstance(one, Resampled)
             found.append(one)
         return found
 
-    from distill_eval.compare.resampled import STATISTICS
-
     truth = [float(STATISTICS[name](confusion(right))) for right in (student_right, teacher_right)]
-    return Setting(f"{name}, {num_docs} documents, {positives:.0%} positive", draw, *truth, max_draws=2000)
+    return Setting(f"{name}, {num_docs} documents, {positives:.0%} positive", draw, *truth, max_draws=8000)
 
 
 def settings() -> Iterator[Setting]:
@@ -252,19 +249,48 @@ def _outcomes(setting: Setting, one: Sampled | Resampled) -> np.ndarray:
     )
 
 
+def print_alternatives(draws: int, seed: int, only: str) -> None:
+    """Coverage of the difference by other intervals over the same units, beside the one that is used."""
+    print("| setting | sandwich, U - 1 df | jackknife, U - 1 df | jackknife, Bell-McCaffrey df (used) |")
+    print("| --- | --: | --: | --: |")
+    for setting in settings():
+        if only in setting.name and setting.name.startswith(("group", "bits")):
+            rng = np.random.default_rng([seed, crc32(setting.name.encode())])
+            rows = [_alternatives(setting, setting.draw(rng, CHUNK)) for _ in range(0, draws, CHUNK)]
+            shares = np.concatenate(rows, axis=1).mean(axis=1)
+            print(f"| {setting.name} | {' | '.join(f'{share:.1%}' for share in shares)} |", flush=True)
+
+
+def _alternatives(setting: Setting, one: Sampled | list[Resampled]) -> np.ndarray:
+    """Per comparison, whether each interval holds the true difference."""
+    assert isinstance(one, Sampled)
+    found, weight = moments(one.units), one.units.weight
+    num_units = np.full(len(weight), float(weight.shape[-1]))
+    error = found.mean(1.0, -1.0) - (setting.student - setting.teacher)
+    residual = weight * (one.units.student - one.units.teacher - found.mean(1.0, -1.0)[:, None])
+    sandwich = num_units / (num_units - 1) * (residual**2).sum(axis=-1)
+    jackknife = found.variance(1.0, -1.0)
+    intervals = ((sandwich, num_units - 1), (jackknife, num_units - 1), (jackknife, found.df))
+    return np.stack([np.abs(error) <= t_quantile(df, LEVEL) * np.sqrt(variance) for variance, df in intervals])
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--draws", type=int, default=20_000, help="comparisons per setting (bootstrap settings: at most 2,000)"
+        "--draws", type=int, default=20_000, help="comparisons per setting (bootstrap settings: at most 8,000)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--few-changes", type=int, default=evidence.FEW_CHANGES, help="0: t intervals for all real scores"
     )
+    parser.add_argument("--alternatives", action="store_true", help="compare intervals over units with each other")
     parser.add_argument("--only", default="", help="only settings whose name holds this word")
     options = parser.parse_args()
     evidence.FEW_CHANGES = options.few_changes
+    if options.alternatives:
+        print_alternatives(options.draws, options.seed, options.only)
+        return
     print(
         "| setting | comparisons | difference | retention | above chance | passed at min-retention | passed at margin |"
     )

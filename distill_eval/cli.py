@@ -11,12 +11,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+from tyro.conf import subcommand
+
 from distill_eval.errors import DistillEvalError
 from distill_eval.pipeline import CompareConfig
 from distill_eval.record import record
 from distill_eval.student.config import PrepareConfig
 
 if TYPE_CHECKING:
+    from tyro.constructors import ConstructorRegistry
+
     from distill_eval.schema.retention import Retention
 
 GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
@@ -36,6 +40,13 @@ class CachePruneConfig:
     """Remove what was last used longer ago than this."""
     keep_gb: float | None = None
     """Remove what was last used longest ago until the cache is at most this large (1 GB = 10^9 bytes)."""
+
+
+@record
+class CacheConfig:
+    """List or prune the evaluation cache ($DISTILL_EVAL_CACHE, by default ~/.cache/distill-eval)."""
+
+    verb: Annotated[CacheListConfig, subcommand("list")] | Annotated[CachePruneConfig, subcommand("prune")]
 
 
 def _compare(config: CompareConfig, argv: Sequence[str]) -> int:
@@ -64,7 +75,8 @@ def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
 
     del argv
     made = run(config)
-    print(f"Student: {config.output_dir} ({made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters)")
+    kept = f"{made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters"
+    print(f"Student: {config.output_dir} ({kept})")
     return 0
 
 
@@ -108,6 +120,25 @@ def parse(argv: Sequence[str]) -> Any:
         UsageError: a value is not acceptable.
     """
     import tyro
+
+    verbs = (
+        Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+        | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
+        | Annotated[CacheConfig, tyro.conf.subcommand("cache")]
+    )
+    config = tyro.cli(
+        verbs,
+        prog="distill-eval",
+        description="Prove what a distilled language model kept of its teacher.",
+        args=list(argv),
+        registry=_comma_lists(),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    return config.verb if isinstance(config, CacheConfig) else config
+
+
+def _comma_lists() -> ConstructorRegistry:
+    """Lists of names are written as lm-eval's users write them: `--tasks mmlu,lambada_openai`."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
     registry = ConstructorRegistry()
@@ -124,30 +155,7 @@ def parse(argv: Sequence[str]) -> Any:
             str_from_instance=lambda value: [",".join(value)],
         )
 
-    subcommand = tyro.conf.subcommand
-    cache = Annotated[CacheListConfig, subcommand("list")] | Annotated[CachePruneConfig, subcommand("prune")]
-
-    @record
-    class CacheConfig:
-        """List or prune the evaluation cache ($DISTILL_EVAL_CACHE, by default ~/.cache/distill-eval)."""
-
-        verb: cache
-
-    CacheConfig.__annotations__["verb"] = cache
-    verbs = (
-        Annotated[CompareConfig, subcommand("compare")]
-        | Annotated[PrepareConfig, subcommand("prepare")]
-        | Annotated[CacheConfig, subcommand("cache")]
-    )
-    config = tyro.cli(
-        verbs,
-        prog="distill-eval",
-        description="Prove what a distilled language model kept of its teacher.",
-        args=list(argv),
-        registry=registry,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
-    return config.verb if isinstance(config, CacheConfig) else config
+    return registry
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from distill_eval.record import record, to_json
 from distill_eval.schema.model import ModelRef
 
 if TYPE_CHECKING:
-    from distill_eval.evaluate.run import PlannedTask, Progress, Scored
+    from distill_eval.evaluate.kept import PlannedTask, Progress, Scored
     from distill_eval.schema.retention import Criterion, Power, Retention
     from distill_eval.store import Store
 

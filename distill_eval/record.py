@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 from distill_eval.errors import ArtifactError
@@ -70,12 +69,3 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
         details = "; ".join(f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors())
         raise ArtifactError(f"{source} is not a valid {cls.__name__}: {details}") from error
     return value
-
-
-def read_record(cls: type[T], path: Path) -> T:
-    """Read a record from a file; see `from_json`."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} does not exist; expected a {cls.__name__} written by distill-eval") from error
-    return from_json(cls, text, source=str(path))

@@ -13,7 +13,7 @@ from distill_eval.compare.verdict import verdict_of
 from distill_eval.schema.retention import Criterion, Entry, Estimate, Power
 
 DIGITS = 12
-"""Significant digits that are kept: the last bits of a float differ between machines, these do not."""
+"""Digits that are kept, of 16: the last bits of a float differ between machines and with the order of a sum."""
 
 
 class Place(NamedTuple):
@@ -137,12 +137,14 @@ def _above_chance(measured: Measured, evidence: Evidence, teacher: Estimate, lev
 
 def _estimate(found: Interval, why: str) -> Estimate:
     """The estimate with its undefined parts as `None`; `why` is kept where one is."""
-    value, stderr, low, high = (_digits(float(part[0])) for part in found)
+    # First to a fixed place: what should be 0 is a few bits beside it, and has no significant digits.
+    value, stderr, low, high = (_digits(round(float(part[0]), DIGITS)) for part in found)
     known = None not in (value, stderr, low, high)
     return Estimate(value=value, stderr=stderr, ci_low=low, ci_high=high, reason=None if known else why)
 
 
 def _digits(value: float | None) -> float | None:
+    """To `DIGITS` significant digits; `None` for what is not a finite number."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{DIGITS}g}")

@@ -80,8 +80,9 @@ class Sampled(NamedTuple):
         if self.bounds is not None:
             more = unseen_documents(self.num_docs, level) / self.num_docs
             corners = [student * s + teacher * t for s in self.bounds for t in self.bounds]
-            low = np.minimum(low, (value + more * min(corners)) / (1.0 + more))
-            high = np.maximum(high, (value + more * max(corners)) / (1.0 + more))
+            least, most = min(corners), max(corners)
+            low = np.maximum(np.minimum(low, (value + more * least) / (1.0 + more)), least)
+            high = np.minimum(np.maximum(high, (value + more * most) / (1.0 + more)), most)
         return Interval(value, stderr, low, high)
 
     def _linear_ends(self, found: Moments, student: float, teacher: float, level: float) -> tuple[Floats, Floats]:
@@ -182,6 +183,8 @@ def binary_evidence(student: Floats, teacher: Floats) -> Sampled:
     """One task of 0/1 scores, shapes (R, N)."""
     units = equal_units(student, teacher)
     num_docs = np.full(student.shape[0], float(student.shape[-1]))
+    if student.shape[-1] == 1:
+        return Sampled(units=units, num_docs=num_docs)
     support = binary_support(student, teacher, units.weight, num_docs)
     return Sampled(units=units, num_docs=num_docs, support=support, bounds=(0.0, 1.0))
 
@@ -196,7 +199,7 @@ def real_evidence(student: Floats, teacher: Floats) -> Sampled:
     num_docs = np.full(student.shape[0], float(student.shape[-1]))
     units = equal_units(student, teacher)
     changed = (student != teacher).sum(axis=-1).mean()
-    if changed >= min(FEW_CHANGES, student.shape[-1] / 2):
+    if student.shape[-1] == 1 or changed >= min(FEW_CHANGES, student.shape[-1] / 2):
         return Sampled(units=units, num_docs=num_docs)
     bounds = score_range(student, teacher)
     return Sampled(

@@ -118,7 +118,12 @@ class Resampled(NamedTuple):
 
 
 def resample(
-    items: Sequence[tuple[str, str]], aggregation: str, *, level: float, rng: np.random.Generator
+    items: Sequence[tuple[str, str]],
+    aggregation: str,
+    *,
+    level: float,
+    rng: np.random.Generator,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Resampled | str:
     """Bootstrap a corpus metric.
 
@@ -127,6 +132,7 @@ def resample(
         aggregation: lm-eval's name.
         level: Of the intervals that will be asked for; it fixes how many unseen documents are kept possible.
         rng: The only source of randomness.
+        num_resamples: How many resamples; simulations use fewer.
 
     Returns:
         The evidence, or why there is none.
@@ -135,6 +141,8 @@ def resample(
         known = ", ".join(sorted(STATISTICS))
         return f"the aggregation {aggregation} is not one whose uncertainty is known ({known})"
     pairs = [(json.loads(teacher), json.loads(student)) for teacher, student in items]
+    if not all(isinstance(one, list) and len(one) == 2 and _scalars(one) for both in pairs for one in both):
+        return "its documents are not pairs of a gold label and an answer"
     triples = [(gold, of_teacher, of_student) for (gold, of_teacher), (_, of_student) in pairs]
     labels = sorted({label for triple in triples for label in triple}, key=lambda label: (str(type(label)), label))
     if aggregation == "f1":
@@ -143,7 +151,11 @@ def resample(
         labels = [0, 1]
     if len(labels) > MAX_LABELS:
         return f"{len(labels)} distinct answers are more than the {MAX_LABELS} of a classification"
-    return _bootstrap(triples, labels, STATISTICS[aggregation], level, rng)
+    return _bootstrap(triples, labels, STATISTICS[aggregation], level, rng, num_resamples)
+
+
+def _scalars(pair: list[Any]) -> bool:
+    return all(value is None or isinstance(value, (str, int, float)) for value in pair)
 
 
 def _bootstrap(
@@ -152,6 +164,7 @@ def _bootstrap(
     statistic: Statistic,
     level: float,
     rng: np.random.Generator,
+    num_resamples: int,
 ) -> Resampled:
     place = {label: index for index, label in enumerate(labels)}
     size, num_docs = len(labels), len(triples)
@@ -159,7 +172,7 @@ def _bootstrap(
     cells = np.array(sorted(seen))
     counts = np.array([seen[tuple(cell)] for cell in cells.tolist()], dtype=np.float64)
     one_hot = np.eye(size * size)
-    draws = rng.multinomial(num_docs, counts / num_docs, size=NUM_RESAMPLES)
+    draws = rng.multinomial(num_docs, counts / num_docs, size=num_resamples)
     more = unseen_documents(np.array([float(num_docs)]), level)[0] if num_docs > 1 else np.inf
 
     def scores(answer: NDArray[np.intp]) -> tuple[float, Floats, Floats]:

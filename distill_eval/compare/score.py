@@ -86,6 +86,7 @@ def ratio_interval(support: Support, chance: Floats, limit: Floats) -> tuple[Flo
     above &= (support.share / base).sum(axis=-1) < 1.0
     value = student - ratio[:, None] * teacher
     rise, fall = (_multiplier(base, sign * value, support.share) for sign in (1.0, -1.0))
+    rise, fall = np.where(above, rise, 1.0), np.where(above, fall, 1.0)
     return np.where(above, ratio - step / rise, -np.inf), np.where(above, ratio + step / fall, np.inf)
 
 

@@ -22,10 +22,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     The step-down adjustment of Holm (1979, Scandinavian Journal of Statistics 6:65-70).
     """
+    known = [p for p in p_values if p is not None]
+    if len(known) < 2:
+        return list(p_values)
     from statsmodels.stats.multitest import multipletests
 
-    known = [p for p in p_values if p is not None]
-    if not known:
-        return list(p_values)
     adjusted = iter(multipletests(known, method="holm")[1])
     return [None if p is None else float(next(adjusted)) for p in p_values]

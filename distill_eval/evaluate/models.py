@@ -127,9 +127,7 @@ def choose_device(device: str) -> str:
     if kind != "cuda" or (number and not number.isdigit()):
         raise UsageError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
-        raise UsageError(
-            f"--device {device}: no CUDA here (torch {torch.__version__}). Use --device cpu"
-        )
+        raise UsageError(f"--device {device}: no CUDA here (torch {torch.__version__}). Use --device cpu")
     if number and int(number) >= torch.cuda.device_count():
         raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
     return device

@@ -6,61 +6,21 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from distill_eval.errors import ModelError
 from distill_eval.evaluate import models
+from distill_eval.evaluate.identity import identity, manifest
+from distill_eval.evaluate.kept import PlannedTask, Progress, Responses, Scored
 from distill_eval.evaluate.loaded import LazyModel, chat_renderer, chat_template
 from distill_eval.evaluate.options import EvaluateOptions
-from distill_eval.provenance import engine_version, package_version
-from distill_eval.record import from_json, record, to_json
-from distill_eval.schema.evals import EvalRun, Manifest, MetricKind, Sample, TaskRun
+from distill_eval.record import from_json, to_json
+from distill_eval.schema.evals import EvalRun, MetricRun, Sample, TaskRun
 from distill_eval.schema.model import ModelFacts, ModelRef
 
 if TYPE_CHECKING:
     from distill_eval.evaluate.harness.tasks import Built, Loaded
     from distill_eval.store import Store
-
-
-class Progress(Protocol):
-    """Hears how far an evaluation is."""
-
-    def start(self, work: dict[str, int], num_models: int) -> None:
-        """The work of each task, in any one unit, for each of `num_models` models."""
-
-    def update(self, model: str, task: str, fraction: float) -> None:
-        """One model has done this fraction of one task."""
-
-    def say(self, text: str) -> None:
-        """A line for the reader."""
-
-
-@record
-class Scored:
-    """A finished evaluation of one model as it is kept in the cache."""
-
-    run: EvalRun
-    samples: dict[str, tuple[Sample, ...]]
-    """By task, in the order of the documents."""
-
-
-@record
-class Responses:
-    """One model's answers to one task as they are kept in the cache."""
-
-    facts: ModelFacts
-    responses: list[Any]
-    """Per request: [log-likelihood, is greedy], a log-likelihood, or a text."""
-    scorer: str
-    scorer_reason: str | None
-
-
-class PlannedTask(NamedTuple):
-    """A task or group that is about to be scored."""
-
-    num_docs: int
-    kind: MetricKind
-    """Of the metric that will carry its verdict, as far as it is known before."""
 
 
 class Session:
@@ -89,6 +49,7 @@ class Session:
         self._manager: Any = None
         self._loaded: Loaded | None = None
         self._built: dict[str | None, dict[str, Built]] = {}
+        self._known_sources: dict[str, str] | None = None
 
     def evaluate(self, refs: Sequence[ModelRef]) -> list[Scored]:
         """One result per model, in order; the same model named twice is scored once.
@@ -99,7 +60,7 @@ class Session:
         """
         folders = [models.locate(ref, self.store.file_digest) for ref in refs]
         names = self._task_names()
-        sources = self._sources(names)
+        sources = self._known_sources = self._sources(names)
         results: list[Scored] = []
         for folder in folders:
             self.store.put("model", {"weights": folder.weights_digest}, str(folder.ref).encode())
@@ -110,63 +71,62 @@ class Session:
 
     def _evaluate_one(self, folder: models.ModelFolder, sources: dict[str, str] | None, num_models: int) -> Scored:
         template = chat_template(folder) if self.options.apply_chat_template else None
-        identity = self._identity(folder, template)
-        parts: dict[str, Any] = identity | {"tasks": list(self.options.tasks), "sources": sources}
+        known = identity(folder, template, self.options, self.device)
+        parts: dict[str, Any] = known | {"tasks": list(self.options.tasks), "sources": sources}
         stored = self.store.get("evaluation", parts) if sources is not None else None
         if stored is not None:
             scored = from_json(Scored, stored, source="the evaluation cache")
             facts = _renamed(scored.run.model, folder)
             return Scored(run=replace(scored.run, model=facts), samples=scored.samples)
-        scored = self._score_tasks(folder, template, identity, num_models)
+        scored = self._score_tasks(folder, template, known, num_models)
         if sources is not None:
             self.store.put("evaluation", parts, to_json(scored).encode())
         return scored
 
     def _score_tasks(
-        self, folder: models.ModelFolder, template: str | None, identity: dict[str, Any], num_models: int
+        self, folder: models.ModelFolder, template: str | None, known: dict[str, Any], num_models: int
     ) -> Scored:
-        from distill_eval.evaluate.harness import results, tasks
+        from distill_eval.evaluate.harness import results
 
         loaded = self._tasks()
         builds = self._requests(folder, template)
         self.progress.start({name: built.num_chars for name, built in builds.items()}, num_models)
         self._announce(builds)
-        model = LazyModel(folder, self.options, self.device)
+        found = self._all_answers(LazyModel(folder, self.options, self.device), builds, known)
         runs: list[TaskRun] = []
         samples: dict[str, tuple[Sample, ...]] = {}
-        facts: ModelFacts | None = None
         for name, built in builds.items():
-            task = loaded.tasks[name]
-            answers = self._answers(model, name, built, identity | {"version": str(task.VERSION)})
-            facts = answers.facts
-            results.assign(built.instances, answers.responses)
-            metrics, scored = results.score(task, built.num_docs)
+            results.assign(built.instances, found[name].responses)
+            metrics, scored = results.score(loaded.tasks[name], built.num_docs)
             samples[name] = tuple(scored)
-            dataset = tasks.dataset_name(task)
-            runs.append(
-                TaskRun(
-                    task=name,
-                    version=str(task.VERSION),
-                    output_type=str(task.OUTPUT_TYPE),
-                    num_fewshot=int(task.get_config("num_fewshot") or 0),
-                    num_docs=built.num_docs,
-                    num_docs_total=built.num_docs_total,
-                    prompts_digest=built.prompts_digest,
-                    metrics=metrics,
-                    dataset=dataset,
-                    scorer=answers.scorer,
-                    scorer_reason=answers.scorer_reason,
-                )
-            )
-            self.progress.update(str(folder.ref), name, 1.0)
-        assert facts is not None  # there is at least one task
+            runs.append(self._task_run(loaded.tasks[name], built, metrics, found[name]))
+        facts = next(iter(found.values())).facts
         run = EvalRun(
             model=_renamed(facts, folder),
-            manifest=self._manifest(identity),
+            manifest=manifest(known, self.options),
             tasks=tuple(runs),
             groups=results.group_specs(loaded.groups, self.options.tasks),
         )
         return Scored(run=run, samples=samples)
+
+    def _task_run(self, task: Any, built: Built, metrics: tuple[MetricRun, ...], answers: Responses) -> TaskRun:
+        from distill_eval.evaluate.harness.tasks import dataset_name
+
+        dataset = dataset_name(task)
+        return TaskRun(
+            task=task.task_name,
+            version=str(task.VERSION),
+            output_type=str(task.OUTPUT_TYPE),
+            num_fewshot=int(task.get_config("num_fewshot") or 0),
+            num_docs=built.num_docs,
+            num_docs_total=built.num_docs_total,
+            prompts_digest=built.prompts_digest,
+            metrics=metrics,
+            dataset=dataset,
+            dataset_revision=(self._known_sources or {}).get((dataset or "").partition(":")[0]),
+            scorer=answers.scorer,
+            scorer_reason=answers.scorer_reason,
+        )
 
     def _announce(self, builds: dict[str, Built]) -> None:
         """Tell once what will be scored."""
@@ -180,16 +140,40 @@ class Session:
         self.on_plan(plan)
         self.on_plan = lambda plan: None
 
-    def _answers(self, model: LazyModel, name: str, built: Built, identity: dict[str, Any]) -> Responses:
-        """The model's responses to one task: from the cache, or scored now from where a killed run left off."""
-        parts = identity | {"task": name, "prompts": built.prompts_digest}
+    def _all_answers(
+        self, model: LazyModel, builds: dict[str, Built], known: dict[str, Any]
+    ) -> dict[str, Responses]:
+        """The model's responses to every task; tasks that another process works on come last, and are waited for."""
+        found: dict[str, Responses] = {}
+        busy: list[str] = []
+        for wait in (False, True):
+            for name in busy if wait else builds:
+                parts = known | {"task": name, "prompts": builds[name].prompts_digest}
+                parts["version"] = str(self._tasks().tasks[name].VERSION)
+                answers = self._answers(model, name, builds[name], parts, wait=wait)
+                if answers is None:
+                    busy.append(name)
+                else:
+                    found[name] = answers
+                    self.progress.update(str(model.folder.ref), name, 1.0)
+        return found
+
+    def _answers(
+        self, model: LazyModel, name: str, built: Built, parts: dict[str, Any], *, wait: bool
+    ) -> Responses | None:
+        """The responses to one task: from the cache, or scored now from where a killed run left off.
+
+        `None` when another process is at it and `wait` is False.
+        """
         stored = self.store.get("responses", parts)
         if stored is None:
-            with self.store.journal("responses", parts) as journal:
+            work = self.store.journal if wait else self.store.try_journal
+            with work("responses", parts) as journal:
+                if journal is None:
+                    return None
                 stored = journal.finished
                 if stored is None:
-                    answers = self._score(model, name, built, journal)
-                    stored = to_json(answers).encode()
+                    stored = to_json(self._score(model, name, built, journal)).encode()
                     journal.finish(stored)
         return from_json(Responses, stored, source="the evaluation cache")
 
@@ -265,43 +249,6 @@ class Session:
                 }
             }
         return self._built[template]
-
-    # ---- what a score depends on
-
-    def _identity(self, folder: models.ModelFolder, template: str | None) -> dict[str, Any]:
-        o = self.options
-        return {
-            "weights": folder.weights_digest,
-            "tokenizer": folder.tokenizer_digest,
-            "dtype": models.resolve_dtype(folder, o.dtype),
-            "device": self.device.partition(":")[0],
-            "engine": "transformers",
-            "engine_version": engine_version(),
-            "lm_eval": package_version("lm_eval"),
-            "scorer": o.scorer,
-            "batch_tokens": o.batch_tokens,
-            "num_fewshot": o.num_fewshot,
-            "limit": o.limit,
-            "seed": o.seed,
-            "chat_template": template,
-        }
-
-    def _manifest(self, identity: dict[str, Any]) -> Manifest:
-        o = self.options
-        return Manifest(
-            limit=o.limit,
-            num_fewshot=o.num_fewshot,
-            seed=o.seed,
-            apply_chat_template=o.apply_chat_template,
-            chat_template_digest=identity["chat_template"],
-            engine=identity["engine"],
-            engine_version=identity["engine_version"],
-            lm_eval_version=identity["lm_eval"],
-            dtype=identity["dtype"],
-            device=identity["device"],
-            batch_tokens=o.batch_tokens,
-            scorer=o.scorer,
-        )
 
 
 def _is_finite(response: Any) -> bool:

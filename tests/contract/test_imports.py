@@ -22,7 +22,7 @@ RUN_CLI = """
 import runpy
 sys.argv = ["distill-eval", *argument]
 try:
-    runpy.run_module("distill_eval.cli", run_name="__main__")
+    runpy.run_module("distill_eval.cli", run_name="__main__", alter_sys=True)
 except SystemExit as stop:
     print("exit code", stop.code or 0)
 """

@@ -3,7 +3,23 @@
 import json
 import random
 
-WORDS = "bone heart liver first second who where answer long way sun moon tree river stone".split()
+WORDS = [
+    "bone",
+    "heart",
+    "liver",
+    "first",
+    "second",
+    "who",
+    "where",
+    "answer",
+    "long",
+    "way",
+    "sun",
+    "moon",
+    "tree",
+    "river",
+    "stone",
+]
 
 MULTIPLE_CHOICE = """
 task: {name}
@@ -14,7 +30,9 @@ output_type: multiple_choice
 doc_to_text: "Question: {{{{question}}}}\\nAnswer:"
 doc_to_choice: "{{{{choices}}}}"
 doc_to_target: "{{{{label}}}}"
-metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}, {{metric: acc_norm, aggregation: mean, higher_is_better: true}}]
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+  - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
 metadata: {{version: 1.0}}
 """
 CLOZE = """
@@ -25,7 +43,9 @@ test_split: test
 output_type: loglikelihood
 doc_to_text: "{{{{question}}}}"
 doc_to_target: " {{{{choices[label]}}}}"
-metric_list: [{{metric: perplexity, aggregation: perplexity, higher_is_better: false}}, {{metric: acc, aggregation: mean, higher_is_better: true}}]
+metric_list:
+  - {{metric: perplexity, aggregation: perplexity, higher_is_better: false}}
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
 metadata: {{version: 1.0}}
 """
 TEXT = """

@@ -180,7 +180,9 @@ def broken(place, tmp_path):
     (tasks / "tiny_b.jsonl").unlink()
     (tasks / "empty.jsonl").write_text("")
     text = (tasks / "tiny_a.yaml").read_text()
-    (tasks / "empty.yaml").write_text(text.replace("tiny_a.jsonl", "empty.jsonl").replace("task: tiny_a", "task: empty"))
+    (tasks / "empty.yaml").write_text(
+        text.replace("tiny_a.jsonl", "empty.jsonl").replace("task: tiny_a", "task: empty")
+    )
     (tasks / "unsafe.yaml").write_text(text.replace("task: tiny_a", "task: unsafe") + "unsafe_code: true\n")
     remote = text.replace("task: tiny_a", "task: remote").replace("{data_files", "{trust_remote_code: true, data_files")
     (tasks / "remote.yaml").write_text(remote)
@@ -242,7 +244,7 @@ def test_bad_input(case, place, tmp_path, capsys, monkeypatch):
     for word in words:
         assert word.format(**known) in told
     assert "Traceback" not in told
-    assert not [path for path in tmp_path.glob("out/*")]
+    assert not list(tmp_path.glob("out/*"))
 
 
 # ---- interruptions, in processes of their own

@@ -7,12 +7,19 @@ import torch
 from fakes.tiny_families import CONFIGS, make_model, make_tokenizer
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoModelForCausalLM, BloomConfig, GPTNeoConfig, MambaConfig, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPTNeoConfig,
+    MambaConfig,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from distill_eval.evaluate.harness.lm import Recorder, SharedPrefixLM
 
 FEW_SHOT = "Some questions, with answers. What is first? The first. What is next? "
-WORDS = "the of bone heart first second who is where answer long way it".split()
+WORDS = ["the", "of", "bone", "heart", "first", "second", "who", "is", "where", "answer", "long", "way", "it"]
 
 
 def requests(kind, num_docs=6, long=False):
@@ -26,7 +33,8 @@ def requests(kind, num_docs=6, long=False):
     for doc in range(num_docs):
         context = (FEW_SHOT if doc % 3 else "") + phrase(1, 30 if long else 4)
         args = {
-            "loglikelihood": [(context, " " + phrase(1, 2)) for _ in range(4)] + [("", phrase(1, 1)), (context + " ", "x")],
+            "loglikelihood": [(context, " " + phrase(1, 2)) for _ in range(4)]
+            + [("", phrase(1, 1)), (context + " ", "x")],
             "loglikelihood_rolling": [(phrase(1, 60),)],
             "generate_until": [(context, {"until": ["e", "  "], "max_gen_toks": 12})],
         }[kind]
@@ -86,16 +94,16 @@ def test_a_killed_run_goes_on_to_the_same_bits(kind):
     whole = SharedPrefixLM(make_model("llama"), make_tokenizer(), batch_tokens=64)
     expected = getattr(whole, kind)(made)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     for survivors in range(3):
         kept, calls = {}, 0
 
-        def die_later(responses, kept=kept):
+        def die_later(responses, kept=kept, survivors=survivors):
             nonlocal calls
             if calls > survivors:
-                raise Killed
+                raise KilledError
             calls += 1
             kept.update(responses)
 
@@ -103,7 +111,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(kind):
         first.recorder = Recorder(on_responses=die_later)
         try:
             getattr(first, kind)(made)
-        except Killed:
+        except KilledError:
             assert len(kept) < len(made)
         second = SharedPrefixLM(make_model("llama"), make_tokenizer(), batch_tokens=64)
         second.recorder = Recorder(done=dict(kept))
@@ -114,7 +122,12 @@ UNSHARABLE = {
     "bloom": lambda: AutoModelForCausalLM.from_config(BloomConfig(vocab_size=260, hidden_size=32, n_layer=2, n_head=2)),
     "gpt-neo": lambda: AutoModelForCausalLM.from_config(
         GPTNeoConfig(
-            vocab_size=260, hidden_size=32, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]], window_size=8
+            vocab_size=260,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=2,
+            attention_types=[[["global", "local"], 1]],
+            window_size=8,
         )
     ),
     "mamba": lambda: AutoModelForCausalLM.from_config(MambaConfig(vocab_size=260, hidden_size=32, num_hidden_layers=2)),

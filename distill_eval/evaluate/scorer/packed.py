@@ -91,10 +91,11 @@ class PackedScorer:
         hidden = self._forward(batch)
         rows, slots = torch.unique(torch.tensor([row for row, _, _ in scores]), return_inverse=True)
         targets = torch.tensor([requests[request].targets[target] for _, request, target in scores])
-        logprobs, greedy = self.head.score(hidden[rows.to(hidden.device)], slots, targets)
+        found = self.head.score(hidden[rows.to(hidden.device)], slots, targets)
+        logprobs, greedy = found.logprobs_N.tolist(), found.is_greedy_N.tolist()
         return [
             (request, target, logprob, is_greedy)
-            for (_, request, target), logprob, is_greedy in zip(scores, logprobs.tolist(), greedy.tolist(), strict=True)
+            for (_, request, target), logprob, is_greedy in zip(scores, logprobs, greedy, strict=True)
         ]
 
     @contextmanager

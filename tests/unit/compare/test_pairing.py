@@ -9,8 +9,8 @@ from distill_eval.compare.pairing import Evaluated, pair, pair_metric
 from distill_eval.errors import ArtifactError, NotComparableError
 
 ENDING = (
-    ". Expected the same documents under the same prompts: evaluate both with the same options and lm-eval version, in one "
-    "`distill-eval compare --teacher ... --student ...`"
+    ". Expected the same documents under the same prompts: evaluate both with the same options and lm-eval version, "
+    "in one `distill-eval compare --teacher ... --student ...`"
 )
 
 
@@ -97,7 +97,7 @@ def test_what_may_differ_is_not_refused():
 def test_other_documents_are_refused():
     student = small()
     samples = [replace(student.samples["arc"][0], doc_hash="changed"), *student.samples["arc"][1:]]
-    with pytest.raises(NotComparableError, match="1 documents of arc are not the same .* the first is document 0"):
+    with pytest.raises(NotComparableError, match=r"1 documents of arc are not the same .* the first is document 0"):
         pair(evaluated("big", {"arc": binary([1, 0, 1])}), Evaluated(student.run, {"arc": samples}))
 
 

@@ -79,9 +79,9 @@ def test_the_drop_seen_is_z_level_plus_z_power_standard_errors():
 
 
 def test_documents_to_settle():
-    """A half-width of 2.9 times the estimate has to shrink to below it: 2.9 squared times the documents."""
-    assert docs_to_settle(100, value=0.01, end=-0.019, within_share=1.0) == 842
-    assert docs_to_settle(100, value=-0.01, end=0.019, within_share=1.0) == 842
+    """A half-width of 2.95 times the estimate has to shrink to below it: 2.95 squared times the documents."""
+    assert docs_to_settle(100, value=0.01, end=-0.0195, within_share=1.0) == 871
+    assert docs_to_settle(100, value=-0.01, end=0.0195, within_share=1.0) == 871
 
 
 def test_documents_do_not_settle_what_tasks_differ_in():

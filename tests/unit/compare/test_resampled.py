@@ -134,6 +134,7 @@ def test_the_p_value_is_small_for_a_lost_student_only():
             "the aggregation bleu is not one whose uncertainty is known (f1, matthews_corrcoef, mcc)",
         ),
         ([("a", "b", "a")], "f1", "f1 is known for the answers 0 and 1 only, not for ['a', 'b']"),
+        ([([1, 2], 1, 1)], "mcc", "its documents are not pairs of a gold label and an answer"),
         ([(n, n, n) for n in range(21)], "mcc", "21 distinct answers are more than the 20 of a classification"),
     ],
 )

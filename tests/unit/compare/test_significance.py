@@ -1,7 +1,7 @@
 """The tests of no difference, and Holm's adjustment."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -35,6 +35,7 @@ def test_holm_leaves_out_what_has_no_test():
     assert holm([]) == []
 
 
+@settings(max_examples=8)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_between_the_raw_value_and_bonferronis(p_values):
     for raw, adjusted in zip(p_values, holm(p_values), strict=True):

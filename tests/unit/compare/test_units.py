@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from distill_eval.compare.evidence import bits_evidence, equal_units, group_evidence, real_evidence
+from distill_eval.compare.evidence import binary_evidence, bits_evidence, equal_units, group_evidence, real_evidence
 from distill_eval.compare.units import Units, fieller_interval, moments, t_interval, t_test
 
 RNG = np.random.default_rng(11)
@@ -121,13 +121,20 @@ def test_a_groups_inner_variance_is_that_of_fixed_tasks():
 
 
 def test_tasks_that_all_agree_do_not_give_an_interval_of_no_width():
-    from distill_eval.compare.evidence import binary_evidence
-
     tasks = [binary_evidence(np.ones((1, 10)), np.ones((1, 10))) for _ in range(3)]
     found = group_evidence(tasks, np.full(3, 1 / 3)).linear(1.0, -1.0, 0.95)
     more = stats.t.ppf(0.975, 29) ** 2
     assert found.low[0] == pytest.approx(-more / (30 + more))
     assert found.high[0] == pytest.approx(more / (30 + more))
+
+
+def test_an_interval_stays_in_the_range_of_the_scores():
+    tasks = [binary_evidence(np.ones((1, 20)), (np.arange(20)[None, :] >= gap).astype(float)) for gap in (0, 1, 9)]
+    found = group_evidence(tasks, np.full(3, 1 / 3))
+    t_high = t_interval(moments(found.units), 0.0, 1.0, 0.95)[1][0]
+    assert t_high > 1.0
+    assert found.linear(0.0, 1.0, 0.95).high[0] == 1.0
+    assert found.linear(1.0, 0.0, 0.95).high[0] == 1.0
 
 
 def test_one_unit_has_no_interval():

@@ -13,7 +13,9 @@ CORPUS = [
 ]
 PREAMBLE = "\n\n".join(CORPUS * 3) + "\n\n"
 QUESTIONS = ["Which bone is long?", "Where is the heart's wall", "What is 1.5 of them \u00e9t\u00e9"]
-TEXTS = [PREAMBLE + q + tail for q in QUESTIONS for tail in ("\nAnswer:", "\nAnswer: A", "\nAnswer: the femur", " Answer")]
+TEXTS = [
+    PREAMBLE + q + tail for q in QUESTIONS for tail in ("\nAnswer:", "\nAnswer: A", "\nAnswer: the femur", " Answer")
+]
 
 
 def trained(pre_tokenizer, lead=False, normalizer=None):

@@ -63,7 +63,7 @@ def test_a_batch_that_holds_everything_computes_each_distinct_prefix_once(made):
 
 def test_a_long_preamble_is_computed_once_and_a_short_one_is_not_worth_a_pass():
     def shared(size):
-        return [TokenRequest(tuple(range(size)) + (100 + i, 200 + i), (1,)) for i in range(10)]
+        return [TokenRequest((*range(size), 100 + i, 200 + i), (1,)) for i in range(10)]
 
     assert walk(shared(30), 40)[1] == 30 + 10 * 2
     assert walk(shared(3), 10)[1] == 10 * (3 + 2)

@@ -1,0 +1,112 @@
+"""What `make demo` makes before it compares: lm-eval's own tasks over local files, and the teacher's tokenizer."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.tiny_families import make_tokenizer
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+DEMO = runpy.run_path(str(SCRIPTS / "demo.py"))
+SMOLLM2 = runpy.run_path(str(SCRIPTS / "make_smollm2.py"))
+
+DOCUMENTS = {
+    "arc_easy": {
+        "question": "Which is hot?",
+        "choices": {"text": ["ice", "fire"], "label": ["A", "B"]},
+        "answerKey": "B",
+    },
+    "piqa": {"goal": "Boil water", "sol1": "heat it", "sol2": "cool it", "label": 0},
+    "sciq": {
+        "question": "What is hot?",
+        "support": " Fire burns.",
+        "distractor1": "ice",
+        "distractor2": "snow",
+        "distractor3": "rain",
+        "correct_answer": "fire",
+    },
+    "hellaswag": {
+        "activity_label": "Cooking",
+        "ctx_a": "A man heats water.",
+        "ctx_b": "he",
+        "endings": ["drinks [laughs] it.", "flies."],
+        "label": "0",
+    },
+}
+EXPECTED = {
+    "arc_easy": ("Question: Which is hot?\nAnswer:", ["ice", "fire"], 1),
+    "piqa": ("Question: Boil water\nAnswer:", ["heat it", "cool it"], 0),
+    "sciq": ("Fire burns.\nQuestion: What is hot?\nAnswer:", ["ice", "snow", "rain", "fire"], 3),
+    "hellaswag": ("Cooking: A man heats water. He", ["drinks it.", "flies."], 0),
+}
+
+
+def write_arrow(document, path):
+    import pyarrow as pa
+    from datasets import Dataset
+
+    table = Dataset.from_list([document]).data.table
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def test_tasks_are_lm_evals_own_over_local_files(tmp_path, monkeypatch):
+    from lm_eval.tasks import TaskManager
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    names = [benchmark.task for benchmark in DEMO["BENCHMARKS"]]
+    assert set(names) <= set(DOCUMENTS)
+    for name in names:
+        write_arrow(DOCUMENTS[name], tmp_path / f"{name}.arrow")
+    DEMO["write_tasks"](tmp_path, tmp_path / "tasks")
+    manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
+    loaded = manager.load([f"demo_{name}" for name in names])["tasks"]
+    for name in names:
+        task = loaded[f"demo_{name}"]
+        [document] = task.eval_docs
+        found = (task.doc_to_text(document), task.doc_to_choice(document), task.doc_to_target(document))
+        assert (found[0], found[1], int(found[2])) == EXPECTED[name]
+        assert {"acc", "acc_norm"} == set(task.aggregation())
+
+
+def test_every_layer_the_demo_keeps_exists():
+    from distill_eval.student.layers import parse_layers
+
+    kept = parse_layers(DEMO["KEEP_LAYERS"], 30)
+    assert f"-{len(kept)}-layers" in DEMO["STUDENT"].name
+    assert kept[0] == 0
+    assert kept[-1] == 29
+
+
+def test_data_that_is_there_is_not_fetched_again(tmp_path, capsys):
+    for benchmark in DEMO["BENCHMARKS"]:
+        (tmp_path / f"{benchmark.task}.arrow").write_bytes(b"")
+    DEMO["fetch_data"](tmp_path)
+    assert capsys.readouterr().out == f"{tmp_path} is complete: nothing to do\n"
+
+
+def test_digits_stand_alone_and_do_not_take_whitespace_along():
+    tokenizer = make_tokenizer()
+    split = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str
+    assert [piece for piece, _ in split("a  12")] == ["a", "\u0120", "\u012012"]
+    SMOLLM2["restore_digits"](tokenizer)
+    split = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str
+    assert [piece for piece, _ in split("a  12")] == ["a", "\u0120\u0120", "1", "2"]
+
+
+@pytest.mark.parametrize(("complete", "code"), [(True, 0), (False, 1)])
+def test_a_model_folder_that_is_there_is_left_as_it_is(complete, code, tmp_path):
+    folder = tmp_path / "HuggingFaceTB" / "SmolLM2-135M-Instruct"
+    folder.mkdir(parents=True)
+    for name in SMOLLM2["FILES"][: None if complete else -1]:
+        (folder / name).write_text(name)
+    command = [sys.executable, str(SCRIPTS / "make_smollm2.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    expected = (
+        "is complete: nothing to do" if complete else "has no chat_template.jinja. Remove the folder and run this"
+    )
+    assert expected in (done.stdout if complete else done.stderr)
+    assert all(path.read_text() == path.name for path in folder.iterdir())
