@@ -11,8 +11,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from distill_eval.store import CacheEntry, Store
 
-SHOWN = ("evaluation", "responses")
-"""Kinds that cost time to compute; the others (file digests, model names, the task index) are bookkeeping."""
+EVALUATION = "evaluation"
+"""A finished evaluation of one model; the other kinds are what it was put together from, and bookkeeping."""
 
 
 def print_entries(store: Store, console: Console) -> None:
@@ -22,7 +22,7 @@ def print_entries(store: Store, console: Console) -> None:
     for heading in ("kind", "model", "tasks", "dtype", "limit", "MB", "last used"):
         table.add_column(heading, justify="right" if heading == "MB" else "left", overflow="fold")
     for entry in entries:
-        if entry.kind in SHOWN:
+        if entry.kind == EVALUATION or not entry.finished:
             table.add_row(*_row(store, entry))
     console.print(table)
     console.print(f"{len(entries)} entries, {sum(entry.size_bytes for entry in entries) / 1e6:.1f} MB")
@@ -35,7 +35,7 @@ def _row(store: Store, entry: CacheEntry) -> list[str]:
     tasks = parts.get("tasks", parts.get("task", ""))
     return [
         entry.kind if entry.finished else f"{entry.kind} (unfinished)",
-        name.decode() if name else weights[:12],
+        name.decode().rstrip("/").rpartition("/")[2] if name else weights[:12],
         ", ".join(map(str, tasks)) if isinstance(tasks, list) else str(tasks),
         str(parts.get("dtype", "")),
         "all" if parts.get("limit") is None else f"{parts['limit']:g}",

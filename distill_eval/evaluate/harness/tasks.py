@@ -152,7 +152,7 @@ def _load_one(manager: TaskManager, name: str) -> dict[str, Any]:
         good = [member for member in members if member not in failures]
         first = next(iter(failures))
         raise TaskError(
-            f"{name!r}: cannot load {', '.join(failures)} ({failures[first]}). "
+            f"{name!r}: cannot load {', '.join(failures)} ({failures[first].removeprefix(first + ': ')}). "
             + (f"Its other members work: --tasks {','.join(good)}" if good else "None of its members can be loaded")
         ) from error
 
