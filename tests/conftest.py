@@ -2,6 +2,9 @@
 
 import os
 
+# Tiny models gain nothing from threads, and two processes with two threads each crawl.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 

@@ -10,7 +10,7 @@ from fakes.tiny_families import CONFIGS, NUM_LAYERS, logits, make_model, make_to
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertConfig, T5Config
 
 from distill_eval.errors import ModelError, StoreError, UsageError
-from distill_eval.record import read_record
+from distill_eval.record import from_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import StudentInit
 from distill_eval.student.config import PrepareConfig
@@ -49,7 +49,8 @@ def test_the_folder_loads_as_the_model_that_was_made(family, tmp_path):
     assert (record.kept_layers, record.dropped_layers) == ((0, 2, 3, 5), (1, 4))
     assert record.architecture == type(loaded).__name__
     assert record.student_num_parameters == loaded.num_parameters()
-    assert read_record(StudentInit, tmp_path / "out" / "student" / "student.json") == record
+    artifact = tmp_path / "out" / "student" / "student.json"
+    assert from_json(StudentInit, artifact.read_bytes(), source=str(artifact)) == record
 
 
 @pytest.mark.parametrize("family", CONFIGS)
