@@ -140,9 +140,7 @@ class Session:
         self.on_plan(plan)
         self.on_plan = lambda plan: None
 
-    def _all_answers(
-        self, model: LazyModel, builds: dict[str, Built], known: dict[str, Any]
-    ) -> dict[str, Responses]:
+    def _all_answers(self, model: LazyModel, builds: dict[str, Built], known: dict[str, Any]) -> dict[str, Responses]:
         """The model's responses to every task; tasks that another process works on come last, and are waited for."""
         found: dict[str, Responses] = {}
         busy: list[str] = []
