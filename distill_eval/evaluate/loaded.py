@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from pathlib import Path
@@ -40,6 +41,11 @@ class LazyModel:
         """Facts of the loaded model."""
         self.get()
         return self._facts
+
+    def release(self) -> None:
+        """Give the model's memory back, so that the next model finds room."""
+        self._lm = None
+        gc.collect()
 
 
 def chat_template(folder: models.ModelFolder) -> str:

@@ -92,7 +92,9 @@ class Session:
         builds = self._requests(folder, template)
         self.progress.start({name: built.num_chars for name, built in builds.items()}, num_models)
         self._announce(builds)
-        found = self._all_answers(LazyModel(folder, self.options, self.device), builds, known)
+        model = LazyModel(folder, self.options, self.device)
+        found = self._all_answers(model, builds, known)
+        model.release()
         runs: list[TaskRun] = []
         samples: dict[str, tuple[Sample, ...]] = {}
         for name, built in builds.items():
