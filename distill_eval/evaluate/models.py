@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill_eval.errors import ModelError, UsageError, boundary
+from distill_eval.hub import snapshot
 from distill_eval.schema.model import ModelFacts, ModelRef
 
 WEIGHTS = "*.safetensors"
@@ -58,7 +59,7 @@ def locate(ref: ModelRef, file_digest: Callable[[Path], str]) -> ModelFolder:
         expected = "Expected a folder with config.json and *.safetensors, or a Hub name"
         raise ModelError(f"{ref.name!r} is not a folder. {expected}")
     else:
-        folder = _download(ref)
+        folder = snapshot(ref, [WEIGHTS, "*.json", *TOKENIZER_FILES], role="model")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{ref}: {folder} has no config.json, so it is not a Hugging Face model folder")
     weights = sorted(folder.glob(WEIGHTS))
@@ -82,33 +83,6 @@ def locate(ref: ModelRef, file_digest: Callable[[Path], str]) -> ModelFolder:
 def _digest(paths: list[Path], file_digest: Callable[[Path], str]) -> str:
     lines = "".join(f"{path.name} {file_digest(path)}\n" for path in sorted(paths))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _download(ref: ModelRef) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub import errors as hub
-
-    wanted = [WEIGHTS, "*.json", *TOKENIZER_FILES]
-    try:
-        return Path(snapshot_download(ref.name, revision=ref.revision, allow_patterns=wanted))
-    except hub.RevisionNotFoundError as error:
-        raise ModelError(
-            f"{ref.name} has no revision {ref.revision!r}; look at its branches and tags on the Hub"
-        ) from error
-    except hub.GatedRepoError as error:
-        raise ModelError(
-            f"{ref.name} is gated: accept its terms on the Hub, then log in with `hf auth login`"
-        ) from error
-    except (hub.RepositoryNotFoundError, hub.HFValidationError) as error:
-        raise ModelError(
-            f"{ref.name!r} is neither a folder nor a model on {constants.ENDPOINT}. "
-            "Check the spelling (ORGANIZATION/NAME); for a private one log in with `hf auth login`"
-        ) from error
-    except (hub.LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            f"{ref.name} is not in the local Hub cache and {constants.ENDPOINT} cannot be reached. "
-            "Connect once, or name a folder"
-        ) from error
 
 
 def choose_device(device: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_eval.errors import ModelError, UsageError, boundary
+from distill_eval.hub import snapshot
 from distill_eval.schema.model import ModelRef
 
 _SMALL_FILES = ["*.json", "*.txt", "*.jinja", "*.model"]
@@ -28,7 +29,7 @@ def locate(ref: ModelRef) -> Path:
         return folder
     if ref.name.startswith((".", "/", "~")) or ref.name.count("/") > 1:
         raise ModelError(f"teacher {ref.name!r}: no such folder")
-    return _snapshot(ref, _SMALL_FILES)
+    return snapshot(ref, _SMALL_FILES, role="teacher")
 
 
 def read_config(ref: ModelRef, folder: Path) -> Any:
@@ -59,7 +60,7 @@ def fetch_weights(ref: ModelRef, folder: Path) -> Path:
         ModelError: there are none, only pickle files, or a shard is missing.
     """
     if not Path(ref.name).expanduser().is_dir():
-        folder = _snapshot(ref, [*_SMALL_FILES, _WEIGHTS, _SHARDS])
+        folder = snapshot(ref, [*_SMALL_FILES, _WEIGHTS, _SHARDS], role="teacher")
     for file in weight_files(folder):
         if not file.is_file():
             raise ModelError(f"{str(ref)!r}: {_INDEX} names {file.name}, which is missing")
@@ -79,33 +80,6 @@ def weight_files(folder: Path) -> list[Path]:
     with boundary(ModelError, f"{folder / _INDEX} cannot be read"):
         names = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
     return [folder / name for name in sorted(names)]
-
-
-def _snapshot(ref: ModelRef, patterns: list[str]) -> Path:
-    from huggingface_hub import errors, snapshot_download
-
-    try:
-        return Path(snapshot_download(ref.name, revision=ref.revision, allow_patterns=patterns))
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        raise ModelError(f"teacher {str(ref)!r} {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    from huggingface_hub import constants, errors
-
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"has no such revision on {constants.ENDPOINT}"
-    if isinstance(error, errors.GatedRepoError):
-        return "is gated: accept its terms on the Hub, then type `hf auth login`"
-    if isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError)):
-        return (
-            f"is neither a folder nor a model on {constants.ENDPOINT}: check the spelling (ORGANIZATION/NAME); "
-            "for a private model type `hf auth login`"
-        )
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return f"is not in the Hub cache, and {constants.ENDPOINT} cannot be reached: connect once, or name a folder"
-    first = str(error).partition("\n")[0]
-    return f"cannot be downloaded from {constants.ENDPOINT}: {first}"
 
 
 def _names(ref: ModelRef, folder: Path) -> list[str]:

@@ -3,26 +3,14 @@
 import math
 from dataclasses import dataclass, field, replace
 
+from fakes.manifest import MANIFEST
+
 from distill_eval.compare import Evaluated, compare
-from distill_eval.schema.evals import EvalRun, GroupSpec, Manifest, MetricRun, MetricSample, Sample, TaskRun
+from distill_eval.schema.evals import EvalRun, GroupSpec, MetricRun, MetricSample, Sample, TaskRun
 from distill_eval.schema.model import ModelFacts
 from distill_eval.schema.retention import Criterion, Provenance
 
 PROVENANCE = Provenance(command="distill-eval compare", versions={"torch": "2.13.0"}, hardware="cpu", git_commit=None)
-MANIFEST = Manifest(
-    limit=None,
-    num_fewshot=None,
-    seed=1234,
-    apply_chat_template=False,
-    chat_template_digest=None,
-    engine="transformers",
-    engine_version="5.19.0",
-    lm_eval_version="0.4.13",
-    dtype="float32",
-    device="cpu",
-    batch_tokens=None,
-    scorer="prefix",
-)
 
 
 @dataclass

@@ -261,7 +261,7 @@ def test_a_teacher_is_its_own_equal():
 def test_exchanging_the_models_negates_the_difference_of_binary_scores(pairs):
     teacher, student = zip(*pairs, strict=True)
     forth, back = only(binary(teacher), binary(student)), only(binary(student), binary(teacher))
-    exchanged(forth, back)
+    assert_exchanged(forth, back)
     assert (forth.flips.num_harmful, forth.flips.num_beneficial) == (back.flips.num_beneficial, back.flips.num_harmful)
 
 
@@ -269,7 +269,7 @@ def test_exchanging_the_models_negates_the_difference_of_binary_scores(pairs):
 @given(REALS)
 def test_exchanging_the_models_negates_the_difference_of_real_scores(pairs):
     teacher, student = zip(*pairs, strict=True)
-    exchanged(only(real(teacher), real(student)), only(real(student), real(teacher)))
+    assert_exchanged(only(real(teacher), real(student)), only(real(student), real(teacher)))
 
 
 @settings(max_examples=40)
@@ -277,13 +277,13 @@ def test_exchanging_the_models_negates_the_difference_of_real_scores(pairs):
 def test_exchanging_the_models_negates_the_difference_of_texts(pairs, random):
     teacher, student = zip(*pairs, strict=True)
     num_bytes = [random.randint(1, 5000) for _ in pairs]
-    exchanged(
+    assert_exchanged(
         only(text(teacher, num_bytes), text(student, num_bytes)),
         only(text(student, num_bytes), text(teacher, num_bytes)),
     )
 
 
-def exchanged(forth, back):
+def assert_exchanged(forth, back):
     near = {"rel": 1e-9, "abs": 1e-9}
     assert back.difference.value == pytest.approx(-forth.difference.value, **near)
     assert back.p_value == pytest.approx(forth.p_value, rel=1e-6)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes.manifest import MANIFEST
 
-from distill_eval.schema.evals import Manifest
 from distill_eval.schema.model import ModelFacts
 from distill_eval.schema.retention import (
     Criterion,
@@ -144,20 +144,7 @@ def make_retention(students: tuple[ModelFacts, ...], entries: tuple[Entry, ...],
         criterion=Criterion(min_retention=0.95, margin=None, level=0.95),
         teacher=make_model("HuggingFaceTB/SmolLM2-135M-Instruct"),
         students=students,
-        manifest=Manifest(
-            limit=None,
-            num_fewshot=None,
-            seed=1234,
-            apply_chat_template=False,
-            chat_template_digest=None,
-            engine="transformers",
-            engine_version="5.19.0",
-            lm_eval_version="0.4.13",
-            dtype="float32",
-            device="cpu",
-            batch_tokens=None,
-            scorer="prefix",
-        ),
+        manifest=MANIFEST,
         entries=entries,
         verdicts=(),
         findings=(),
