@@ -195,8 +195,9 @@ def settings() -> Iterator[Setting]:
         yield bits(num_docs, "lognormal", 1.0)
         yield bits(num_docs, "lognormal", 1.5)
         yield bits(num_docs, "Pareto", 1.3)
-    yield bits(200, "lognormal", 1.0, trend=0.01)
-    yield bits(200, "lognormal", 1.5, trend=0.01)
+    for num_docs in (62, 200, 1000):
+        yield bits(num_docs, "lognormal", 1.0, trend=0.01)
+        yield bits(num_docs, "lognormal", 1.5, trend=0.01)
     for num_docs in (40, 150, 200, 400, 1000):
         yield mostly_equal(num_docs)
     for num_docs in (30, 100, 200):

@@ -6,6 +6,7 @@ Nothing heavy is imported here or by what this imports; `distill-eval --help` an
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import subcommand
 
-from distill_eval.errors import DistillEvalError
+from distill_eval.errors import DistillEvalError, UsageError, require
 from distill_eval.pipeline import CompareConfig
 from distill_eval.record import record
 from distill_eval.student.config import PrepareConfig
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from distill_eval.schema.retention import Retention
 
+RESUMES: dict[type[Any], str] = {CompareConfig: "; what was finished is kept, the same command goes on from there"}
 GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 INTERRUPTED = 130
 
@@ -34,7 +36,7 @@ class CacheListConfig:
 
 @record
 class CachePruneConfig:
-    """Remove finished evaluations from the cache."""
+    """Remove results from the cache, those of interrupted runs included."""
 
     older_than_days: float | None = None
     """Remove what was last used longer ago than this."""
@@ -93,13 +95,14 @@ def _cache_list(config: CacheListConfig, argv: Sequence[str]) -> int:
 
 def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
     del argv
-    from distill_eval.errors import UsageError
     from distill_eval.store import Store
 
-    if config.older_than_days is None and config.keep_gb is None:
+    days, size = config.older_than_days, config.keep_gb
+    if days is None and size is None:
         raise UsageError("cache prune: say what to remove, e.g. --older-than-days 30 or --keep-gb 5")
-    keep_bytes = None if config.keep_gb is None else int(config.keep_gb * 1e9)
-    removed = Store().prune(older_than_days=config.older_than_days, keep_bytes=keep_bytes)
+    require(days is None or days >= 0, f"--older-than-days {days}: expected 0 or more")
+    require(size is None or 0 <= size < math.inf, f"--keep-gb {size}: expected 0 or more")
+    removed = Store().prune(older_than_days=days, keep_bytes=None if size is None else int(size * 1e9))
     print(f"Removed {len(removed)} entries, {sum(entry.size_bytes for entry in removed) / 1e6:.1f} MB")
     return 0
 
@@ -162,6 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `distill_eval.errors` and `--gate`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _quiet_libraries()
+    config = None
     try:
         config = parse(arguments)
         return RUN[type(config)](config, arguments)
@@ -169,9 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"distill-eval: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "distill-eval: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr
-        )
+        print(f"distill-eval: interrupted{RESUMES.get(type(config), '')}", file=sys.stderr)
         return INTERRUPTED
 
 

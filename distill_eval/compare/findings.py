@@ -14,6 +14,10 @@ FEW_TASKS = 10
 """Below this many clusters a clustered interval is wide, and leans on few tasks (Cameron and Miller 2015, Journal of
 Human Resources 50:317-372, section VI)."""
 
+EVEN_ENOUGH = 0.25
+"""Texts that say less than this share of what as many of equal length would say may have too narrow an interval,
+however many they are (measured in docs/design/statistics.md)."""
+
 
 def find_all(
     teacher: EvalRun, students: Sequence[EvalRun], entries: Sequence[Entry], criterion: Criterion
@@ -35,7 +39,7 @@ def _run_findings(teacher: EvalRun, student: EvalRun) -> list[Finding]:
     ref = student.model.ref
     found = []
     if (mine.engine, mine.engine_version) != (theirs.engine, theirs.engine_version):
-        engines = [f"{m.engine} {m.engine_version}" for m in (theirs, mine)]
+        engines = theirs.engine_version, mine.engine_version
         text = f"Scored by {engines[0]}, the teacher by {engines[1]}: part of the difference may be the engine's."
         found.append(Finding(weight="high", subject=ref, text=text))
     if mine.dtype != theirs.dtype:
@@ -93,6 +97,14 @@ def _task_findings(entries: Sequence[Entry], criterion: Criterion) -> list[Findi
     if 1 < first.num_tasks < FEW_TASKS:
         text = f"Its interval rests on {first.num_tasks} tasks as clusters, so it is wide."
         found.append(Finding(weight="low", subject=first.task, text=text))
+    uneven = first.num_pairs_effective < EVEN_ENOUGH * first.num_pairs
+    if first.unit == "bits/byte" and first.num_tasks == 1 and uneven:
+        text = (
+            f"Its {first.num_pairs:,} documents are so uneven in length that they say as much as "
+            f"{first.num_pairs_effective:.0f} of equal length: if a student loses more on longer texts, its interval "
+            "is too narrow and passes it too easily (docs/design/statistics.md, What it cannot do)."
+        )
+        found.append(Finding(weight="medium", subject=first.task, text=text))
     found += [
         Finding(weight="medium", subject=entry.task, text=_undecided(entry))
         for entry in entries

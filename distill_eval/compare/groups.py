@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from distill_eval.schema.evals import GroupSpec, TaskRun
+from distill_eval.schema.evals import GroupSpec, MetricRun, TaskRun
 
-PERPLEXITIES = ("bits_per_byte", "byte_perplexity", "word_perplexity", "perplexity")
-"""Names of one and the same information, best first: of several, one is compared."""
+BITS = "bits_per_byte"
+"""What carries the verdict of every perplexity: it does not depend on how a tokenizer or a space cuts the text."""
 
 Key = tuple[str, str]
 """A metric and its filter."""
@@ -22,54 +22,80 @@ class Group(NamedTuple):
     """What it aggregates."""
     primary: Key
     """What its verdict rests on."""
+    members: tuple[str, ...]
+    """The tasks that have it; the others are no part of the group's score."""
     parent: str | None
-    """The smallest group that holds all its tasks and more; without one, this group has a verdict."""
+    """The smallest group around it, under which it is shown."""
+    judged: bool
+    """Whether it has a verdict: that of no other group rests on all its members."""
 
 
-def task_keys(task: TaskRun) -> list[tuple[Key, bool]]:
+def task_keys(task: TaskRun) -> dict[Key, bool]:
     """The metrics of a task that are compared, each with whether it is the task's primary one.
 
-    The perplexities of a task under one filter hold the same information: the first of `PERPLEXITIES` stands for all.
+    Where a perplexity is primary, bits per byte stand before it and carry the verdict, whether the task has a metric of
+    that name or not.
     """
-    found: list[tuple[Key, bool]] = []
+    found: dict[Key, bool] = {}
     for metric in task.metrics:
-        key, primary = (metric.metric, metric.filter), metric.primary
         if metric.kind == "loglikelihood":
-            same = [m for m in task.metrics if m.kind == "loglikelihood" and m.filter == metric.filter]
-            key, primary = (_best([m.metric for m in same]), metric.filter), any(m.primary for m in same)
-        if key not in [known for known, _ in found]:
-            found.append((key, primary))
+            if any(m.primary for m in texts(task, metric.filter)):
+                found.setdefault((BITS, metric.filter), True)
+            found.setdefault((metric.metric, metric.filter), False)
+        else:
+            found[metric.metric, metric.filter] = metric.primary
     return found
 
 
-def _best(names: Sequence[str]) -> str:
-    return min(names, key=lambda name: PERPLEXITIES.index(name) if name in PERPLEXITIES else len(PERPLEXITIES))
+def texts(task: TaskRun, filter_name: str) -> list[MetricRun]:
+    """The perplexities of a task under one filter, bits per byte first: all hold the same log-likelihoods."""
+    found = [m for m in task.metrics if m.kind == "loglikelihood" and m.filter == filter_name]
+    return sorted(found, key=lambda metric: metric.metric != BITS)
 
 
 def aggregating(groups: Sequence[GroupSpec], tasks: Sequence[TaskRun]) -> list[Group]:
-    """The groups that aggregate a metric of tasks in this run, in the order given."""
+    """The groups that aggregate a metric of tasks in this run, in the order given (a group before what is in it)."""
     by_name = {task.task: task for task in tasks}
-    specs = [(spec, _group_keys(spec, [by_name[name] for name in spec.tasks if name in by_name])) for spec in groups]
-    real = [(spec, keys) for spec, keys in specs if keys]
+    real: list[tuple[GroupSpec, tuple[Key, ...], Key, tuple[str, ...]]] = []
+    for spec in groups:
+        inside = [by_name[name] for name in spec.tasks if name in by_name]
+        votes = _votes(spec, inside)
+        if votes:
+            primary = max(votes, key=lambda key: votes[key])
+            members = tuple(task.task for task in inside if has(task, primary))
+            real.append((spec, tuple(votes), primary, members))
     found = []
-    for spec, keys in real:
-        votes = [key for name in spec.tasks if name in by_name for key, primary in task_keys(by_name[name]) if primary]
-        primary = max(keys, key=lambda key: (votes.count(key), -keys.index(key)))
-        others = [other for other, _ in real if set(spec.tasks) < set(other.tasks)]
-        found.append(Group(spec=spec, keys=keys, primary=primary, parent=smallest(others)))
+    for place, (spec, keys, primary, members) in enumerate(real):
+        others = [(other, index < place) for index, other in enumerate(real) if index != place]
+        around = [other[0] for other, earlier in others if _within(spec.tasks, other[0].tasks, earlier=earlier)]
+        judged = not any(_within(members, other[3], earlier=earlier) for other, earlier in others)
+        found.append(Group(spec, keys, primary, members, smallest(around), judged))
     return found
 
 
-def _group_keys(spec: GroupSpec, members: Sequence[TaskRun]) -> tuple[Key, ...]:
-    """The metrics and filters that a group aggregates, one of its perplexities standing for all."""
-    kinds = {(m.metric, m.filter): m.kind for task in members for m in task.metrics if m.metric in spec.metrics}
-    keys = dict.fromkeys(
-        (_best([name for (name, f), k in kinds.items() if k == "loglikelihood" and f == key[1]]), key[1])
-        if kind == "loglikelihood"
-        else key
-        for key, kind in kinds.items()
-    )
-    return tuple(keys)
+def _votes(spec: GroupSpec, tasks: Sequence[TaskRun]) -> dict[Key, int]:
+    """What a group aggregates, in order, each with the number of tasks for which it is the primary metric."""
+    votes: dict[Key, int] = {}
+    for task in tasks:
+        primary = task_keys(task)
+        for metric in task.metrics:
+            if metric.metric in spec.metrics:
+                if metric.kind == "loglikelihood":
+                    votes.setdefault((BITS, metric.filter), 0)
+                votes.setdefault((metric.metric, metric.filter), 0)
+        for key in votes:
+            votes[key] += primary.get(key, False)
+    return votes
+
+
+def has(task: TaskRun, key: Key) -> bool:
+    """Whether this can be compared on the task: it is a metric of its own, or bits per byte of any perplexity."""
+    return any((m.metric, m.filter) == key for m in task.metrics) or (key[0] == BITS and bool(texts(task, key[1])))
+
+
+def _within(inner: Sequence[str], outer: Sequence[str], *, earlier: bool) -> bool:
+    """Whether the outer one has all that the inner one has and more, or the same and comes earlier."""
+    return set(inner) < set(outer) or (earlier and set(inner) == set(outer))
 
 
 def smallest(groups: Collection[GroupSpec]) -> str | None:

@@ -16,11 +16,13 @@ from distill_eval.compare.evidence import (
     bits_evidence,
     effective_docs,
     group_evidence,
+    nats_evidence,
     real_evidence,
     score_range,
 )
-from distill_eval.compare.groups import Key
+from distill_eval.compare.groups import BITS, Key, texts
 from distill_eval.compare.pairing import PairedMetric, PairedTask, pair_metric
+from distill_eval.compare.perplexity import Perplexities
 from distill_eval.compare.resampled import resample
 from distill_eval.compare.significance import sign_test
 from distill_eval.compare.units import Units, moments, t_test
@@ -28,30 +30,37 @@ from distill_eval.errors import ArtifactError
 from distill_eval.schema.evals import MetricKind, MetricSample
 from distill_eval.schema.retention import Flips
 
-UNITS: dict[MetricKind, str] = {"binary": "share", "real": "score", "loglikelihood": "bits/byte", "corpus": "score"}
+UNITS: dict[MetricKind, str] = {"binary": "share", "real": "score", "loglikelihood": "perplexity", "corpus": "score"}
+NOT_PRINTED = "lm-eval does not print bits per byte for this task"
 
 
 class Measured(NamedTuple):
     """One task or group under one metric, measured but not yet judged."""
 
     kind: MetricKind
+    unit: str
+    """As in `Entry.unit`."""
     higher_is_better: bool
-    """Of the value compared: bits per byte are better when lower, whatever the metric's name."""
-    evidence: Evidence | None
-    reason: str | None
-    """Why there is no evidence."""
-    test: str | None
-    p_value: float | None
+    """Of the value compared: perplexities and bits per byte are better when lower."""
     num_pairs: int
     num_docs_total: int
     num_tasks: int
-    num_better: int
-    """Documents on which the student's number is higher than the teacher's."""
-    num_worse: int
-    chance: float | None
-    flips: Flips | None
     lm_eval_teacher: float | None
     lm_eval_student: float | None
+    lm_eval_reason: str | None
+    """Why one of the two is missing."""
+    evidence: Evidence | None = None
+    reason: str | None = None
+    """Why there is no evidence."""
+    num_effective: float | None = None
+    """Documents of equal weight that would say as much; `None`: as many as there are."""
+    test: str | None = None
+    p_value: float | None = None
+    num_better: int = 0
+    """Documents on which the student's number is higher than the teacher's."""
+    num_worse: int = 0
+    chance: float | None = None
+    flips: Flips | None = None
 
 
 def measure_task(task: PairedTask, key: Key, *, level: float, seed: int) -> Measured:
@@ -60,27 +69,29 @@ def measure_task(task: PairedTask, key: Key, *, level: float, seed: int) -> Meas
     Raises:
         ArtifactError: a sample lacks what its metric needs.
     """
-    metric = pair_metric(task, *key)
+    known = texts(task.teacher, key[1])
+    derived = key[0] == BITS and bool(known) and known[0].metric != BITS
+    metric = pair_metric(task, known[0].metric if derived else key[0], key[1])
     kind = _kind(metric)
+    teacher, student = metric.teacher, metric.student
+    higher_is_better = teacher.higher_is_better and kind != "loglikelihood"
     found = Measured(
         kind=kind,
-        higher_is_better=metric.teacher.higher_is_better and kind != "loglikelihood",
-        evidence=None,
-        reason=None,
-        test=None,
-        p_value=None,
+        unit="bits/byte" if kind == "loglikelihood" and key[0] == BITS else UNITS[kind],
+        higher_is_better=higher_is_better,
         num_pairs=len(metric.samples),
         num_docs_total=task.teacher.num_docs_total,
         num_tasks=1,
-        num_better=0,
-        num_worse=0,
-        chance=_chance(task) if kind == "binary" else None,
-        flips=_flips(metric) if kind == "binary" else None,
-        lm_eval_teacher=metric.teacher.value,
-        lm_eval_student=metric.student.value,
+        lm_eval_teacher=None if derived else teacher.value,
+        lm_eval_student=None if derived else student.value,
+        lm_eval_reason=NOT_PRINTED if derived else _no_value(metric),
+        chance=_chance(task) if kind == "binary" and higher_is_better else None,
     )
     if kind == "corpus":
         return _with_bootstrap(found, task, metric, level, seed)
+    missing = sum(teacher.value is None or student.value is None for teacher, student in metric.samples)
+    if missing:
+        return found._replace(reason=f"{missing:,} of {found.num_pairs:,} documents have no number under this metric")
     return _with_documents(found, task, metric)
 
 
@@ -96,24 +107,51 @@ def _kind(metric: PairedMetric) -> MetricKind:
     return metric.teacher.kind
 
 
+def _no_value(metric: PairedMetric) -> str | None:
+    """Why lm-eval has no score for one of the models."""
+    runs = [run for run in (metric.teacher, metric.student) if run.value is None]
+    return "; ".join(dict.fromkeys(run.value_reason or "lm-eval gives no score" for run in runs)) or None
+
+
 def _with_documents(found: Measured, task: PairedTask, metric: PairedMetric) -> Measured:
     """Evidence from a number per document."""
     where = f"{metric.teacher.metric} of {task.teacher.task}"
     teacher, student = (np.array([[_number(both[side], where) for both in metric.samples]]) for side in (0, 1))
     if found.kind == "binary" and not np.isin([teacher, student], (0.0, 1.0)).all():
         raise ArtifactError(f"{where} is stored as a 0/1 metric but has other values; evaluate the task again")
-    if found.kind == "loglikelihood":
+    found = found._replace(num_better=int((student > teacher).sum()), num_worse=int((student < teacher).sum()))
+    if found.unit == "perplexity":
+        return _with_perplexity(found, metric, student, teacher)
+    if found.unit == "bits/byte":
         num_bytes = np.array([[_num_bytes(both, where) for both in metric.samples]])
-        evidence, test = bits_evidence(student, teacher, num_bytes), "paired t, documents weighted by bytes"
-    elif found.kind == "binary":
-        evidence, test = binary_evidence(student, teacher), "exact McNemar"
-    else:
-        evidence, test = real_evidence(student, teacher), "paired t"
-    better, worse = int((student > teacher).sum()), int((student < teacher).sum())
-    p_value = math.nan if found.kind == "binary" else float(t_test(moments(evidence.units))[0])
+        return _tested(found, bits_evidence(student, teacher, num_bytes), "paired t, documents weighted by bytes")
+    if found.kind == "real":
+        return _tested(found, real_evidence(student, teacher), "paired t")
+    return found._replace(
+        evidence=binary_evidence(student, teacher),
+        test="exact McNemar",
+        p_value=sign_test(found.num_better, found.num_worse),
+        flips=_flips(metric, higher_is_better=found.higher_is_better),
+    )
+
+
+def _tested(found: Measured, evidence: Sampled, test: str) -> Measured:
+    """The evidence with its t test, or the sign test of the documents where nothing varies."""
+    p_value = float(t_test(moments(evidence.units))[0])
     if math.isnan(p_value):
-        p_value, test = sign_test(better, worse), test if found.kind == "binary" else "exact sign test"
-    return found._replace(evidence=evidence, test=test, p_value=p_value, num_better=better, num_worse=worse)
+        p_value, test = sign_test(found.num_better, found.num_worse), "exact sign test"
+    return found._replace(evidence=evidence, num_effective=float(evidence.num_docs[0]), test=test, p_value=p_value)
+
+
+def _with_perplexity(found: Measured, metric: PairedMetric, student: np.ndarray, teacher: np.ndarray) -> Measured:
+    """Evidence about a perplexity as lm-eval weighs the documents: equally, by words or by bytes."""
+    sizes: list[int | None] = [1] * found.num_pairs
+    if metric.teacher.aggregation != "perplexity":
+        sizes = [s.num_bytes if s.num_words is None else s.num_words for s, _ in metric.samples]
+    if found.lm_eval_reason is not None or not all(sizes):
+        return found._replace(reason=found.lm_eval_reason or "the sizes of its documents are not known")
+    nats = nats_evidence(student, teacher, np.array([[float(size or 0) for size in sizes]]))
+    return _tested(found, nats, "paired t of log-likelihoods")._replace(evidence=Perplexities(nats))
 
 
 def _number(sample: MetricSample, where: str) -> float:
@@ -140,10 +178,10 @@ def _chance(task: PairedTask) -> float | None:
     return math.fsum(1.0 / n for n in options if n) / len(options) if all(options) else None
 
 
-def _flips(metric: PairedMetric) -> Flips:
-    """Documents by whether teacher and student are right."""
-    right = [(bool(teacher.value), bool(student.value)) for teacher, student in metric.samples]
-    answers = [(t.answer, s.answer) for t, s in metric.samples if not t.value and not s.value]
+def _flips(metric: PairedMetric, *, higher_is_better: bool) -> Flips:
+    """Documents by whether teacher and student are right: 1, or 0 where lower is better."""
+    right = [tuple(bool(one.value) == higher_is_better for one in both) for both in metric.samples]
+    answers = [(t.answer, s.answer) for (t, s), both in zip(metric.samples, right, strict=True) if not any(both)]
     known = all(t is not None and s is not None for t, s in answers)
     return Flips(
         num_harmful=right.count((True, False)),
@@ -174,30 +212,27 @@ def measure_group(members: Sequence[Measured], *, weight_by_size: bool) -> Measu
     sizes = np.array([float(member.num_pairs) for member in members])
     weight = sizes / sizes.sum() if weight_by_size else np.full(len(members), 1.0 / len(members))
     kind: MetricKind = members[0].kind if len(kinds) == 1 else "real"
-    found = members[0]._replace(
+    found = Measured(
         kind=kind,
-        evidence=None,
-        test=None,
-        p_value=None,
+        unit=members[0].unit if len(kinds) == 1 else UNITS[kind],
+        higher_is_better=members[0].higher_is_better,
         num_pairs=int(sizes.sum()),
         num_docs_total=sum(member.num_docs_total for member in members),
         num_tasks=len(members),
+        lm_eval_teacher=_mean(weight, [member.lm_eval_teacher for member in members]),
+        lm_eval_student=_mean(weight, [member.lm_eval_student for member in members]),
+        lm_eval_reason=next((member.lm_eval_reason for member in members if member.lm_eval_reason), None),
         num_better=sum(member.num_better for member in members),
         num_worse=sum(member.num_worse for member in members),
         chance=_mean(weight, [member.chance for member in members]),
         flips=_sum_flips([member.flips for member in members]),
-        lm_eval_teacher=_mean(weight, [member.lm_eval_teacher for member in members]),
-        lm_eval_student=_mean(weight, [member.lm_eval_student for member in members]),
     )
     if not (len(kinds) == 1 or kinds == {"binary", "real"}) or len({m.higher_is_better for m in members}) > 1:
         return found._replace(reason="its tasks measure this in different units")
-    evidence = _group_evidence(members, kind, weight)
+    evidence = _group_evidence(members, found, weight)
     if evidence is None:
         return found._replace(reason="a task of the group has no score")
-    p_value, test = float(t_test(moments(evidence.units))[0]), "clustered t"
-    if math.isnan(p_value):
-        p_value, test = sign_test(found.num_better, found.num_worse), "exact sign test"
-    return found._replace(evidence=evidence, reason=None, test=test, p_value=p_value)
+    return _tested(found, evidence, "clustered t")
 
 
 def _mean(weight: np.ndarray, values: Sequence[float | None]) -> float | None:
@@ -218,16 +253,16 @@ def _sum_flips(flips: Sequence[Flips | None]) -> Flips | None:
     )
 
 
-def _group_evidence(members: Sequence[Measured], kind: MetricKind, weight: np.ndarray) -> Sampled | None:
-    """Tasks as units; for a corpus metric their scores are all that is known of them."""
-    if kind == "corpus":
-        scores = [(member.lm_eval_student, member.lm_eval_teacher) for member in members]
-        known = [(student, teacher) for student, teacher in scores if student is not None and teacher is not None]
-        if len(known) < len(scores):
-            return None
-        student, teacher = np.array(known).T[:, None, :]
-        num_docs = effective_docs(weight, [np.array([float(member.num_pairs)]) for member in members])
-        bounds = score_range(student, teacher)
-        return Sampled(units=Units(student, teacher, weight[None, :]), num_docs=num_docs, bounds=bounds)
+def _group_evidence(members: Sequence[Measured], found: Measured, weight: np.ndarray) -> Sampled | None:
+    """Tasks as units; for corpus metrics and perplexities their scores are all that is known of them."""
     samples = [member.evidence for member in members if isinstance(member.evidence, Sampled)]
-    return group_evidence(samples, weight) if len(samples) == len(members) else None
+    if found.kind != "corpus" and found.unit != "perplexity":
+        return group_evidence(samples, weight) if len(samples) == len(members) else None
+    scores = [(member.lm_eval_student, member.lm_eval_teacher) for member in members]
+    known = [(student, teacher) for student, teacher in scores if student is not None and teacher is not None]
+    if len(known) < len(scores):
+        return None
+    student, teacher = np.array(known).T[:, None, :]
+    num_docs = effective_docs(weight, [np.array([float(member.num_pairs)]) for member in members])
+    bounds = None if found.unit == "perplexity" else score_range(student, teacher)
+    return Sampled(units=Units(student, teacher, weight[None, :]), num_docs=num_docs, bounds=bounds)

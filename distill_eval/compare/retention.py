@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from distill_eval.compare.entries import Place, entry_of
 from distill_eval.compare.findings import find_all
-from distill_eval.compare.groups import Group, Key, aggregating, group_of, task_keys
+from distill_eval.compare.groups import Group, Key, aggregating, group_of, has, task_keys
 from distill_eval.compare.measure import Measured, measure_group, measure_task
 from distill_eval.compare.pairing import Evaluated, PairedTask, pair
-from distill_eval.compare.power import planned_power
 from distill_eval.compare.significance import holm
-from distill_eval.compare.verdict import check_criterion, student_verdict
+from distill_eval.compare.verdict import check_criterion, check_margin, student_verdict
 from distill_eval.errors import require
-from distill_eval.schema.retention import Criterion, Entry, Power, Provenance, Retention
+from distill_eval.schema.evals import TaskRun
+from distill_eval.schema.retention import Criterion, Entry, Provenance, Retention, TaskFacts
 
 
 def compare(
@@ -24,7 +24,6 @@ def compare(
     *,
     seed: int,
     provenance: Provenance,
-    power_plan: Mapping[str, Power],
 ) -> Retention:
     """What each student kept of the teacher, with the uncertainty of every number and a verdict per task.
 
@@ -36,10 +35,9 @@ def compare(
         criterion: What a student must show on every task.
         seed: Of the bootstrap, which only corpus metrics need.
         provenance: Copied into the result.
-        power_plan: What `planned_power` gave before the run, by task or group; what is missing is computed here.
 
     Raises:
-        UsageError: the criterion is out of range, or there is no student.
+        UsageError: the criterion is out of range or would pass every student, or there is no student.
         NotComparableError: an evaluation differs from the teacher's in what must be equal.
         ArtifactError: the samples of an evaluation are not complete.
     """
@@ -47,13 +45,15 @@ def compare(
     require(len(students) > 0, "there is no student to compare: name one with --student")
     entries: list[Entry] = []
     for student in students:
-        entries += _entries(teacher, student, criterion, seed, power_plan)
+        entries += _entries(teacher, student, criterion, seed)
+    check_margin(criterion, {entry.task: entry.kind for entry in entries if entry.primary})
     refs = [student.run.model.ref for student in students]
     return Retention(
         criterion=criterion,
         teacher=teacher.run.model,
         students=tuple(student.run.model for student in students),
         manifest=teacher.run.manifest,
+        tasks=tuple(_facts(task) for task in teacher.run.tasks),
         entries=tuple(entries),
         verdicts=tuple(student_verdict(ref, [entry for entry in entries if entry.student_ref == ref]) for ref in refs),
         findings=find_all(teacher.run, [student.run for student in students], entries, criterion),
@@ -61,28 +61,38 @@ def compare(
     )
 
 
-def _entries(
-    teacher: Evaluated, student: Evaluated, criterion: Criterion, seed: int, power_plan: Mapping[str, Power]
-) -> list[Entry]:
+def _facts(task: TaskRun) -> TaskFacts:
+    return TaskFacts(
+        task=task.task,
+        version=task.version,
+        output_type=task.output_type,
+        num_fewshot=task.num_fewshot,
+        num_docs=task.num_docs,
+        num_docs_total=task.num_docs_total,
+        prompts_digest=task.prompts_digest,
+        dataset=task.dataset,
+        dataset_revision=task.dataset_revision,
+    )
+
+
+def _entries(teacher: Evaluated, student: Evaluated, criterion: Criterion, seed: int) -> list[Entry]:
     """The entries of one student: every group before the tasks, Holm's adjustment over the primary ones."""
     paired = pair(teacher, student)
     groups = aggregating(teacher.run.groups, teacher.run.tasks)
+    inside = {name for group in groups for name in group.members}
     measured = _Measuring(paired, criterion.level, seed)
     judged: list[tuple[Place, Measured]] = []
     ref = student.run.model.ref
     for group in groups:
         for key in group.keys:
-            place = Place(ref, group.spec.group, key, group.parent is None and key == group.primary, group.parent)
+            place = Place(ref, group.spec.group, key, group.judged and key == group.primary, group.parent)
             judged.append((place, measured.group(group, key)))
     for task in teacher.run.tasks:
-        inside = any(task.task in group.spec.tasks for group in groups)
-        for key, primary in task_keys(task):
-            place = Place(ref, task.task, key, primary and not inside, group_of(task.task, groups, teacher.run.groups))
+        shown_under = group_of(task.task, groups, teacher.run.groups)
+        for key, primary in task_keys(task).items():
+            place = Place(ref, task.task, key, primary and task.task not in inside, shown_under)
             judged.append((place, measured.task(task.task, key)))
-    entries = [
-        entry_of(found, place, criterion, _plan(power_plan, place, found, criterion.level)) for place, found in judged
-    ]
-    return _adjusted(entries)
+    return _adjusted([entry_of(found, place, criterion) for place, found in judged])
 
 
 class _Measuring:
@@ -101,15 +111,8 @@ class _Measuring:
     def group(self, group: Group, key: Key) -> Measured:
         """One metric of a group, over those of its tasks that have it."""
         names = [name for name in group.spec.tasks if name in self._paired]
-        having = [name for name in names if key in {(m.metric, m.filter) for m in self._paired[name].teacher.metrics}]
+        having = [name for name in names if has(self._paired[name].teacher, key)]
         return measure_group([self.task(name, key) for name in having], weight_by_size=group.spec.weight_by_size)
-
-
-def _plan(power_plan: Mapping[str, Power], place: Place, found: Measured, level: float) -> Power:
-    """What was planned for an entry; the plan of a task is for its verdict's metric, so others are planned anew."""
-    if place.primary and place.task in power_plan:
-        return power_plan[place.task]
-    return planned_power(found.num_pairs, kind=found.kind, level=level)
 
 
 def _adjusted(entries: Sequence[Entry]) -> list[Entry]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from distill_eval.errors import require
+from distill_eval.schema.evals import MetricKind
 from distill_eval.schema.retention import Criterion, Entry, Estimate, StudentVerdict, Verdict
 
 
@@ -17,7 +19,26 @@ def check_criterion(criterion: Criterion) -> None:
         share is None or 0 < share <= 1,
         f"--min-retention is {share}: expected a share above 0, at most 1, such as 0.95",
     )
-    require(margin is None or margin >= 0, f"--margin is {margin}: expected a number of at least 0, such as 0.02")
+    require(
+        margin is None or 0 <= margin < math.inf, f"--margin is {margin}: expected a number of at least 0, such as 0.02"
+    )
+
+
+def check_margin(criterion: Criterion, kinds: Mapping[str, MetricKind]) -> None:
+    """Raise `UsageError` where the margin would pass every student: 1 or more of a share.
+
+    Args:
+        criterion: What a student must show.
+        kinds: By task or group, the kind of the metric that carries its verdict.
+    """
+    margin = criterion.margin or 0.0
+    shares = [task for task, kind in kinds.items() if kind == "binary"]
+    named = f"{', '.join(shares[:3])} {'is' if len(shares) == 1 else 'are'}"
+    require(
+        margin < 1 or not shares,
+        f"--margin {margin:g}: {named} scored from 0 to 1, so every student would pass. Expected less than 1; for "
+        f"{margin:g} points type --margin {margin / 100:g}",
+    )
 
 
 def allowed_loss(criterion: Criterion, teacher: float | None, *, higher_is_better: bool) -> float | None:

@@ -9,6 +9,9 @@ from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.provenance import engine_version, package_version
 from distill_eval.schema.evals import Manifest
 
+FORMAT = 2
+"""Counted up when the scorer or what is kept changes so that older results must not be used."""
+
 
 def identity(folder: models.ModelFolder, template: str | None, options: EvaluateOptions, device: str) -> dict[str, Any]:
     """Everything that can change a score besides the task and its prompts.
@@ -20,6 +23,8 @@ def identity(folder: models.ModelFolder, template: str | None, options: Evaluate
         device: `cpu` or `cuda[:n]`; the number does not matter.
     """
     return {
+        "distill_eval": package_version("distill-eval"),
+        "format": FORMAT,
         "weights": folder.weights_digest,
         "tokenizer": folder.tokenizer_digest,
         "dtype": models.resolve_dtype(folder, options.dtype),

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+import logging
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from distill_eval.record import record
+from distill_eval.errors import ArtifactError
+from distill_eval.record import from_json, record
 from distill_eval.schema.evals import EvalRun, MetricKind, Sample
 from distill_eval.schema.model import ModelFacts
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
     """Hears how far an evaluation is."""
 
     def start(self, work: dict[str, int], num_models: int) -> None:
-        """The work of each task, in any one unit, for each of `num_models` models."""
+        """The work of each task, in any one unit, for each of the `num_models` models that are not in the cache."""
 
     def update(self, model: str, task: str, fraction: float) -> None:
-        """One model has done this fraction of one task."""
+        """One model has done this fraction of one task; the first call says what was there already."""
 
     def say(self, text: str) -> None:
         """A line for the reader."""
@@ -48,3 +53,14 @@ class PlannedTask(NamedTuple):
     num_docs: int
     kind: MetricKind
     """Of the metric that will carry its verdict, as far as it is known before."""
+
+
+def read_kept(cls: type[T], data: bytes | None) -> T | None:
+    """What the cache holds; `None` when there is nothing, or nothing that this version can read."""
+    if data is None:
+        return None
+    try:
+        return from_json(cls, data, source="the evaluation cache")
+    except ArtifactError as error:
+        log.warning("%s; it is computed again", error)
+        return None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
-from distill_eval.errors import ModelError
+from distill_eval.errors import ModelError, boundary
 from distill_eval.evaluate import models
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.schema.model import ModelFacts
@@ -19,7 +18,7 @@ class LazyModel:
 
     def __init__(self, folder: models.ModelFolder, options: EvaluateOptions, device: str) -> None:
         self.folder = folder
-        self._options = options
+        self.options = options
         self._device = device
         self._lm: Any = None
 
@@ -28,7 +27,7 @@ class LazyModel:
         if self._lm is None:
             from distill_eval.evaluate.harness.lm import SharedPrefixLM
 
-            o = self._options
+            o = self.options
             dtype = models.resolve_dtype(self.folder, o.dtype)
             model, tokenizer = models.load(
                 self.folder, dtype=dtype, device=self._device, trust_remote_code=o.trust_remote_code
@@ -48,26 +47,27 @@ class LazyModel:
         gc.collect()
 
 
-def chat_template(folder: models.ModelFolder) -> str:
+def chat_template(folder: models.ModelFolder, options: EvaluateOptions) -> str:
     """SHA-256 of the model's chat template.
 
     Raises:
-        ModelError: its tokenizer has none.
+        ModelError: its tokenizer cannot be loaded, or has none.
     """
-    template = _tokenizer(folder.path).chat_template
+    template = _tokenizer(folder, options).chat_template
     if not template:
         raise ModelError(f"{folder.ref} has no chat template in its tokenizer; run without --apply-chat-template")
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
 
 
-def chat_renderer(folder: models.ModelFolder) -> Any:
+def chat_renderer(folder: models.ModelFolder, options: EvaluateOptions) -> Any:
     """What lm-eval calls to turn a conversation into text: the same rules as `HFLM.apply_chat_template`."""
     from distill_eval.evaluate.harness.chat import ChatRenderer
 
-    return ChatRenderer(_tokenizer(folder.path))
+    return ChatRenderer(_tokenizer(folder, options))
 
 
-def _tokenizer(path: Path) -> Any:
+def _tokenizer(folder: models.ModelFolder, options: EvaluateOptions) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(path)
+    with boundary(ModelError, f"cannot load the tokenizer of {folder.ref}"):
+        return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=options.trust_remote_code)

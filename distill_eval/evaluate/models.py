@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import logging
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill_eval import checkpoint
 from distill_eval.errors import ModelError, UsageError, boundary
-from distill_eval.hub import snapshot
 from distill_eval.schema.model import ModelFacts, ModelRef
 
-WEIGHTS = "*.safetensors"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -26,9 +24,8 @@ TOKENIZER_FILES = (
     "chat_template.j*",
 )
 CONFIG_FILES = ("config.json", "generation_config.json")
+CODE_FILES = ("*.py",)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-log = logging.getLogger(__name__)
 
 
 class ModelFolder(NamedTuple):
@@ -41,43 +38,43 @@ class ModelFolder(NamedTuple):
     tokenizer_digest: str
 
 
-def locate(ref: ModelRef, file_digest: Callable[[Path], str]) -> ModelFolder:
+def locate(ref: ModelRef, file_digest: Callable[[Path], str], *, trust_remote_code: bool = False) -> ModelFolder:
     """Find the model's folder, downloading it from the Hub if needed, and refuse what cannot be trusted or scored.
 
     Args:
         ref: A folder, or a Hub name with an optional revision.
         file_digest: SHA-256 of a file's content (the store remembers them).
+        trust_remote_code: The model's own Python files may be fetched and run; they are part of its content then.
 
     Raises:
-        ModelError: there is no such model or revision, or it holds no safetensors weights.
+        UsageError: a revision of a folder was asked for.
+        ModelError: there is no such model or revision, or it holds no safetensors weights, or not all.
     """
-    folder = Path(ref.name).expanduser()
-    if folder.is_dir():
-        if ref.revision:
-            raise ModelError(f"{ref}: a folder has no revision; name the folder alone, or a Hub model as NAME@REVISION")
-    elif ref.name.startswith((".", "/", "~")) or ref.name.count("/") > 1:
-        expected = "Expected a folder with config.json and *.safetensors, or a Hub name"
-        raise ModelError(f"{ref.name!r} is not a folder. {expected}")
-    else:
-        folder = snapshot(ref, [WEIGHTS, "*.json", *TOKENIZER_FILES], role="model")
+    code = CODE_FILES if trust_remote_code else ()
+    folder = checkpoint.locate_with_weights(ref, (*checkpoint.SMALL_FILES, *code), role="model")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{ref}: {folder} has no config.json, so it is not a Hugging Face model folder")
-    weights = sorted(folder.glob(WEIGHTS))
-    if not weights:
-        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-        if pickles:
-            raise ModelError(
-                f"{ref} has pickle weights only ({', '.join(pickles[:3])}), which can run code when they are read. "
-                "Where you trust them, load them with transformers and save_pretrained() the model as safetensors"
-            )
-        raise ModelError(f"{ref}: no weights in {folder}; expected {WEIGHTS}")
-    config = [path for name in CONFIG_FILES for path in folder.glob(name)]
+    _require_known_code(ref, folder, trust_remote_code=trust_remote_code)
+    model = [path for name in (*CONFIG_FILES, *code) for path in folder.glob(name)] + checkpoint.weight_files(folder)
     tokenizer = sorted({path for name in TOKENIZER_FILES for path in folder.glob(name)})
     if not tokenizer:
         raise ModelError(
             f"{ref}: no tokenizer in {folder}; expected tokenizer.json. Copy the teacher's tokenizer files there"
         )
-    return ModelFolder(ref, folder, _digest(config + weights, file_digest), _digest(tokenizer, file_digest))
+    return ModelFolder(ref, folder, _digest(model, file_digest), _digest(tokenizer, file_digest))
+
+
+def _require_known_code(ref: ModelRef, folder: Path, *, trust_remote_code: bool) -> None:
+    """Refuse a model that only its own Python code can load, unless that code may run."""
+    from transformers import CONFIG_MAPPING
+
+    with boundary(ModelError, f"{ref}: {folder / 'config.json'} cannot be read"):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("auto_map") and config.get("model_type") not in CONFIG_MAPPING and not trust_remote_code:
+        raise ModelError(
+            f"{ref} is a {config.get('model_type')!r}, which only Python code from its own repository can load. "
+            "Read that code; where you trust it, add --trust-remote-code"
+        )
 
 
 def _digest(paths: list[Path], file_digest: Callable[[Path], str]) -> str:
@@ -113,8 +110,6 @@ def resolve_dtype(folder: ModelFolder, dtype: str) -> str:
         raise UsageError(f"--dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
     if dtype != "auto":
         return dtype
-    import json
-
     config = json.loads((folder.path / "config.json").read_text())
     found = config.get("dtype") or config.get("torch_dtype") or config.get("text_config", {}).get("dtype")
     return str(found or "float32").removeprefix("torch.")
@@ -155,7 +150,7 @@ def facts(folder: ModelFolder, model: Any, *, dtype: str, max_length: int) -> Mo
         ref=str(folder.ref),
         architecture=type(model).__name__,
         num_parameters=int(model.num_parameters()),
-        size_bytes=sum(path.stat().st_size for path in folder.path.glob(WEIGHTS)),
+        size_bytes=sum(path.stat().st_size for path in checkpoint.weight_files(folder.path)),
         dtype=dtype,
         vocab_size=int(model.config.get_text_config().vocab_size),
         weights_digest=folder.weights_digest,

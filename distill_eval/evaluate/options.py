@@ -14,7 +14,7 @@ class EvaluateOptions:
     """How to score: the same for every model of a comparison."""
 
     tasks: tuple[str, ...]
-    """Tasks, groups or tags of lm-eval, comma-separated, e.g. mmlu,lambada_openai."""
+    """Tasks, groups or tags of lm-eval, comma-separated, e.g. mmlu,lambada_openai; * and ? are wildcards."""
     num_fewshot: int | None = None
     """Examples in front of each question; by default each task's own number."""
     limit: float | None = None

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distill_eval.errors import ModelError
+from distill_eval.errors import NotComparableError
 from distill_eval.evaluate import models
+from distill_eval.evaluate.answers import Answers
 from distill_eval.evaluate.identity import identity, manifest
-from distill_eval.evaluate.kept import PlannedTask, Progress, Responses, Scored
+from distill_eval.evaluate.kept import PlannedTask, Progress, Responses, Scored, read_kept
 from distill_eval.evaluate.loaded import LazyModel, chat_renderer, chat_template
 from distill_eval.evaluate.options import EvaluateOptions
-from distill_eval.record import from_json, to_json
+from distill_eval.record import to_json
 from distill_eval.schema.evals import EvalRun, MetricRun, Sample, TaskRun
-from distill_eval.schema.model import ModelFacts, ModelRef
+from distill_eval.schema.model import ModelRef
 
 if TYPE_CHECKING:
     from distill_eval.evaluate.harness.tasks import Built, Loaded
     from distill_eval.store import Store
+
+
+class _Asked(NamedTuple):
+    """One model of an evaluation, and what its result in the cache depends on."""
+
+    folder: models.ModelFolder
+    template: str | None
+    known: dict[str, Any]
+    tasks: dict[str, Any]
 
 
 class Session:
@@ -47,8 +55,9 @@ class Session:
         self.progress = progress
         self.device = models.choose_device(options.device)
         self._manager: Any = None
+        self._names: tuple[str, ...] = ()
         self._loaded: Loaded | None = None
-        self._built: dict[str | None, dict[str, Built]] = {}
+        self._built: dict[tuple[str, str] | None, dict[str, Built]] = {}
         self._known_sources: dict[str, str] | None = None
 
     def evaluate(self, refs: Sequence[ModelRef]) -> list[Scored]:
@@ -58,42 +67,48 @@ class Session:
             ModelError: a model cannot be found, loaded or trusted, or gives a score that is not a number.
             TaskError: a task is unknown, or its data cannot be had.
         """
-        folders = [models.locate(ref, self.store.file_digest) for ref in refs]
-        names = self._task_names()
-        sources = self._known_sources = self._sources(names)
+        trusted = self.options.trust_remote_code
+        folders = [models.locate(ref, self.store.file_digest, trust_remote_code=trusted) for ref in refs]
+        self._known_sources = self._sources()
+        asked = [self._asked(folder) for folder in folders]
+        _require_one_template(asked)
+        kept = [self._stored(one) for one in asked]
+        num_new = len({one.folder[2:] for one, known in zip(asked, kept, strict=True) if known is None})
         results: list[Scored] = []
-        for folder in folders:
-            self.store.put("model", {"weights": folder.weights_digest}, str(folder.ref).encode())
-            results.append(self._evaluate_one(folder, sources, len(folders)))
+        for one, known in zip(asked, kept, strict=True):
+            self.store.put("model", {"weights": one.folder.weights_digest}, str(one.folder.ref).encode())
+            results.append(_renamed(known or self._evaluate_one(one, num_new), one.folder))
         return results
 
     # ---- one model
 
-    def _evaluate_one(self, folder: models.ModelFolder, sources: dict[str, str] | None, num_models: int) -> Scored:
-        template = chat_template(folder) if self.options.apply_chat_template else None
+    def _asked(self, folder: models.ModelFolder) -> _Asked:
+        template = chat_template(folder, self.options) if self.options.apply_chat_template else None
         known = identity(folder, template, self.options, self.device)
-        parts: dict[str, Any] = known | {"tasks": list(self.options.tasks), "sources": sources}
-        stored = self.store.get("evaluation", parts) if sources is not None else None
-        if stored is not None:
-            scored = from_json(Scored, stored, source="the evaluation cache")
-            facts = _renamed(scored.run.model, folder)
-            return Scored(run=replace(scored.run, model=facts), samples=scored.samples)
-        scored = self._score_tasks(folder, template, known, num_models)
-        if sources is not None:
-            self.store.put("evaluation", parts, to_json(scored).encode())
+        return _Asked(folder, template, known, {"tasks": list(self._names), "sources": self._known_sources})
+
+    def _stored(self, one: _Asked) -> Scored | None:
+        if self._known_sources is None:
+            return None
+        return read_kept(Scored, self.store.get("evaluation", one.known | one.tasks))
+
+    def _evaluate_one(self, one: _Asked, num_models: int) -> Scored:
+        scored = self._stored(one) or self._score_tasks(one, num_models)  # the same model may come twice
+        if self._known_sources is not None:
+            self.store.put("evaluation", one.known | one.tasks, to_json(scored).encode())
         return scored
 
-    def _score_tasks(
-        self, folder: models.ModelFolder, template: str | None, known: dict[str, Any], num_models: int
-    ) -> Scored:
+    def _score_tasks(self, one: _Asked, num_models: int) -> Scored:
         from distill_eval.evaluate.harness import results
 
+        folder, template, known, _ = one
         loaded = self._tasks()
         builds = self._requests(folder, template)
         self.progress.start({name: built.num_chars for name, built in builds.items()}, num_models)
         self._announce(builds)
         model = LazyModel(folder, self.options, self.device)
-        found = self._all_answers(model, builds, known)
+        versions = {name: str(task.VERSION) for name, task in loaded.tasks.items()}
+        found = Answers(model, builds, self.store, self.progress).collect(known, versions)
         model.release()
         runs: list[TaskRun] = []
         samples: dict[str, tuple[Sample, ...]] = {}
@@ -104,10 +119,10 @@ class Session:
             runs.append(self._task_run(loaded.tasks[name], built, metrics, found[name]))
         facts = next(iter(found.values())).facts
         run = EvalRun(
-            model=_renamed(facts, folder),
+            model=facts,
             manifest=manifest(known, self.options),
             tasks=tuple(runs),
-            groups=results.group_specs(loaded.groups, self.options.tasks),
+            groups=results.group_specs(loaded.groups, self._names),
         )
         return Scored(run=run, samples=samples)
 
@@ -135,94 +150,20 @@ class Session:
         from distill_eval.evaluate.harness import results
 
         loaded = self._tasks()
-        plan = {name: PlannedTask(b.num_docs, results.expected_kind(loaded.tasks[name])) for name, b in builds.items()}
-        for group in results.group_specs(loaded.groups, self.options.tasks):
-            members = [plan[name] for name in group.tasks]
-            plan[group.group] = PlannedTask(sum(task.num_docs for task in members), members[0].kind)
-        self.on_plan(plan)
+        specs = results.group_specs(loaded.groups, self._names)
+        self.on_plan(results.planned(loaded.tasks, specs, {name: built.num_docs for name, built in builds.items()}))
         self.on_plan = lambda plan: None
-
-    def _all_answers(self, model: LazyModel, builds: dict[str, Built], known: dict[str, Any]) -> dict[str, Responses]:
-        """The model's responses to every task; tasks that another process works on come last, and are waited for."""
-        found: dict[str, Responses] = {}
-        busy: list[str] = []
-        for wait in (False, True):
-            for name in busy if wait else builds:
-                parts = known | {"task": name, "prompts": builds[name].prompts_digest}
-                parts["version"] = str(self._tasks().tasks[name].VERSION)
-                answers = self._answers(model, name, builds[name], parts, wait=wait)
-                if answers is None:
-                    busy.append(name)
-                else:
-                    found[name] = answers
-                    self.progress.update(str(model.folder.ref), name, 1.0)
-        return found
-
-    def _answers(
-        self, model: LazyModel, name: str, built: Built, parts: dict[str, Any], *, wait: bool
-    ) -> Responses | None:
-        """The responses to one task: from the cache, or scored now from where a killed run left off.
-
-        `None` when another process is at it and `wait` is False.
-        """
-        stored = self.store.get("responses", parts)
-        if stored is None:
-            work = self.store.journal if wait else self.store.try_journal
-            with work("responses", parts) as journal:
-                if journal is None:
-                    return None
-                stored = journal.finished
-                if stored is None:
-                    stored = to_json(self._score(model, name, built, journal)).encode()
-                    journal.finish(stored)
-        return from_json(Responses, stored, source="the evaluation cache")
-
-    def _score(self, model: LazyModel, name: str, built: Built, journal: Any) -> Responses:
-        from distill_eval.evaluate.harness.lm import Recorder
-
-        lm = model.get()
-        ref = str(model.folder.ref)
-
-        def keep(responses: dict[int, Any]) -> None:
-            for index, response in responses.items():
-                if not _is_finite(response):
-                    doc = built.instances[index].doc_id
-                    where = f"document {doc} of {name}"
-                    raise ModelError(f"{ref} gave {response!r} for {where}: not a number. Try --dtype float32")
-            journal.append(responses)
-
-        def tell(seen: int, total: int) -> None:
-            self.progress.update(ref, name, seen / total if total else 1.0)
-
-        lm.recorder = Recorder(done=dict(journal.done), on_responses=keep, on_progress=tell)
-        kinds = {instance.request_type for instance in built.instances}
-        if len(kinds) > 1:
-            raise ModelError(
-                f"task {name!r} mixes requests of kinds {', '.join(sorted(kinds))}, which is not supported"
-            )
-        responses = getattr(lm, kinds.pop())(built.instances)
-        plain = lm.plain_reason is not None
-        return Responses(
-            facts=model.facts(),
-            responses=json.loads(json.dumps(responses)),
-            scorer="plain" if plain else "prefix",
-            scorer_reason=lm.plain_reason if self.options.scorer == "prefix" else None,
-        )
 
     # ---- tasks
 
-    def _task_names(self) -> list[str]:
-        """The leaf tasks; an unknown name is refused here, before any model is loaded."""
+    def _sources(self) -> dict[str, str] | None:
+        """What the tasks are made of; an unknown name is refused here, before any model is loaded."""
         from distill_eval.evaluate.harness import index, tasks
-
-        self._manager = index.open_manager(self.options.include_path, self.store.get, self.store.put)
-        return tasks.expand(self._manager, self.options.tasks)
-
-    def _sources(self, names: Sequence[str]) -> dict[str, str] | None:
-        from distill_eval.evaluate.harness.tasks import yaml_configs
         from distill_eval.evaluate.sources import task_sources
 
-        return task_sources(yaml_configs(self._manager, [*self.options.tasks, *names]), self.store.file_digest)
+        self._manager = index.open_manager(self.options.include_path, self.store.get, self.store.put)
+        self._names = tasks.matching(self._manager, self.options.tasks)
+        return task_sources(tasks.yaml_configs(self._manager, self._names), self.store.file_digest)
 
     def _tasks(self) -> Loaded:
         from distill_eval.evaluate.harness import tasks
@@ -230,7 +171,7 @@ class Session:
         if self._loaded is None:
             o = self.options
             wanted = tasks.TaskOptions(o.num_fewshot, o.limit, o.seed, o.trust_remote_code, o.confirm_run_unsafe_code)
-            self._loaded = tasks.load_tasks(self._manager, o.tasks, wanted)
+            self._loaded = tasks.load_tasks(self._manager, self._names, wanted)
             self._wanted = wanted
         return self._loaded
 
@@ -238,24 +179,33 @@ class Session:
         """Every task's rendered requests; models share them unless a chat template makes them differ."""
         from distill_eval.evaluate.harness import tasks
 
-        if template not in self._built:
-            renderer = chat_renderer(folder) if template is not None else None
+        # A template may spell the tokenizer's own special tokens, so the same template gives another text elsewhere.
+        key = None if template is None else (template, folder.tokenizer_digest)
+        if key not in self._built:
+            renderer = chat_renderer(folder, self.options) if template is not None else None
             self._built = {
-                template: {
+                key: {
                     name: tasks.build(
                         task, self._wanted, chat_template=renderer, tokenizer_name=folder.tokenizer_digest
                     )
                     for name, task in self._tasks().tasks.items()
                 }
             }
-        return self._built[template]
+        return self._built[key]
 
 
-def _is_finite(response: Any) -> bool:
-    number = response[0] if isinstance(response, tuple | list) else response
-    return isinstance(number, str) or math.isfinite(number)
+def _require_one_template(asked: Sequence[_Asked]) -> None:
+    """Refuse, before anything is scored, models that would be asked differently."""
+    first, *others = asked
+    for other in others:
+        if other.template != first.template:
+            raise NotComparableError(
+                f"{first.folder.ref} and {other.folder.ref} have different chat templates, so their prompts would "
+                "differ. Copy one's chat template to the other, or run without --apply-chat-template"
+            )
 
 
-def _renamed(facts: ModelFacts, folder: models.ModelFolder) -> ModelFacts:
-    """Facts from the cache under the name that the user gave this time."""
-    return replace(facts, ref=str(folder.ref))
+def _renamed(scored: Scored, folder: models.ModelFolder) -> Scored:
+    """A result from the cache under the name that the user gave this time."""
+    facts = replace(scored.run.model, ref=str(folder.ref))
+    return Scored(run=replace(scored.run, model=facts), samples=scored.samples)

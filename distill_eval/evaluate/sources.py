@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from distill_eval.errors import TaskError, boundary
 
-DATA_SUFFIXES = frozenset({".json", ".jsonl", ".parquet", ".arrow", ".csv", ".tsv", ".txt"})
+BUILDERS = frozenset({"json", "csv", "parquet", "arrow", "text"})
+"""Names that `datasets.load_dataset` takes for readers of local files, not for data sets on the Hub."""
 
 
 def dataset_revision(path: str) -> str | None:
@@ -31,45 +32,63 @@ def task_sources(
     """Everything that the tasks' prompts and scores are made from, as names to digests or revisions.
 
     Args:
-        configs: Each task's YAML file with its content, functions unresolved.
+        configs: Each task's and group's YAML file with its content, functions unresolved.
         file_digest: SHA-256 of a file's content.
 
     Returns:
-        `None` when something cannot be identified (a data set made by code, or of unknown revision).
+        `None` when something cannot be identified: data that code makes, a local folder, a URL, an unknown revision.
     """
     sources: dict[str, str] = {}
-    folders: set[Path] = set()
+    code: set[Path] = set()
     for path, config in configs:
-        if config.get("custom_dataset") or config.get("class"):
-            return None
-        folders.add(path.parent)
         sources[str(path)] = hashlib.sha256(repr(sorted(config.items(), key=lambda item: item[0])).encode()).hexdigest()
-        for data in _local_files(config):
-            if not data.is_file():
-                return None
-            sources[str(data)] = file_digest(data)
-        dataset = str(config.get("dataset_path") or "")
-        if "/" in dataset and not Path(dataset).exists() and dataset not in sources:
-            revision = dataset_revision(dataset)
-            if revision is None:
-                return None
-            sources[dataset] = revision
-    for folder in sorted(folders):
-        for code in sorted(folder.glob("*.py")):
-            sources[str(code)] = file_digest(code)
-    return sources
+        code.update(path.parent.glob("*.py"))
+        for node in _nodes(config):
+            if isinstance(node, str):
+                code.update(_beside(node))
+            elif isinstance(node, dict):
+                data = _data(node, file_digest, sources)
+                if data is None:
+                    return None
+                sources.update(data)
+    return sources | {str(file): file_digest(file) for file in sorted(code)}
 
 
-def _local_files(config: dict[str, Any]) -> list[Path]:
-    """Paths of data files that the task's `dataset_kwargs` name."""
-    found: list[Path] = []
-    stack: list[Any] = [config.get("dataset_kwargs") or {}]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
-        elif isinstance(value, str) and Path(value).suffix in DATA_SUFFIXES and "://" not in value:
-            found.append(Path(value))
-    return found
+def _data(config: dict[str, Any], file_digest: Callable[[Path], str], known: dict[str, str]) -> dict[str, str] | None:
+    """The data that one task's YAML names; a group's inner tasks are configs of their own."""
+    if config.get("custom_dataset") or config.get("class"):
+        return None
+    dataset = config.get("dataset_path")
+    if dataset is None:
+        return {}
+    dataset = str(dataset)
+    texts = [text for text in _nodes(config.get("dataset_kwargs") or {}) if isinstance(text, str)]
+    files = {text: file_digest(Path(text)) for text in texts if _is_file(Path(text))}
+    if dataset in BUILDERS:
+        return files if texts and len(files) == len(set(texts)) else None
+    if Path(dataset).exists() or any("://" in text or Path(text).is_dir() for text in texts):
+        return None
+    revision = known.get(dataset) or dataset_revision(dataset)
+    return None if revision is None else files | {dataset: revision}
+
+
+def _nodes(value: Any) -> Iterator[Any]:
+    """The value and everything inside it."""
+    yield value
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _nodes(inner)
+
+
+def _beside(function: str) -> list[Path]:
+    """The Python files beside a `!function` of a YAML file, which is kept as FOLDER/MODULE.NAME; else none."""
+    module = Path(f"{function.rpartition('.')[0]}.py")
+    return list(module.parent.glob("*.py")) if module.is_absolute() and _is_file(module) else []
+
+
+def _is_file(path: Path) -> bool:
+    """A prompt that looks like a path may be longer than a path can be."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from distill_eval.report import escape, numbers, verdict
 from distill_eval.report.rows import View, columns, labels, ordered
 from distill_eval.report.table import Cell, Column, Grid, grid, markdown_table
-from distill_eval.schema.retention import Entry, Finding, Retention
+from distill_eval.schema.retention import Entry, Finding, Retention, TaskFacts
 
 FOLD_ABOVE = 12
 """Rows above which a table of details is folded away."""
@@ -98,10 +98,15 @@ def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) ->
     dropped.add("p (Holm)" if "p (Holm)" in dropped else "p (unadjusted)")
     if len(retention.students) == 1:
         dropped.add("variant")
-    text = _with_notes(grid([column for key, column in table.items() if key not in dropped]))
-    if len(entries) <= FOLD_ABOVE:
+    shown = grid([column for key, column in table.items() if key not in dropped])
+    return _folded(_with_notes(shown), len(entries))
+
+
+def _folded(text: str, num_rows: int) -> str:
+    """The table, folded away where it is long."""
+    if num_rows <= FOLD_ABOVE:
         return text
-    return f"<details>\n<summary>Show {numbers.plural(len(entries), 'row')}</summary>\n\n{text}\n\n</details>"
+    return f"<details>\n<summary>Show {numbers.plural(num_rows, 'row')}</summary>\n\n{text}\n\n</details>"
 
 
 def _with_notes(table: Grid) -> str:
@@ -166,15 +171,17 @@ def _how_to_repeat(retention: Retention) -> str:
         "dtype": manifest.dtype,
         "device": manifest.device,
         "hardware": source.hardware,
-        "engine": f"{manifest.engine} {manifest.engine_version}",
+        "engine": manifest.engine_version,
         "tasks and metrics": f"lm-eval {manifest.lm_eval_version}",
         "scorer": manifest.scorer,
         "tokens per batch": "automatic" if manifest.batch_tokens is None else numbers.count(manifest.batch_tokens),
         "distill-eval commit": source.git_commit or "not run from a checkout",
     }
     packages = sorted(source.versions)
+    tasks = _plain_table(_task_facts(retention), numeric=frozenset({"shots"}))
     tables = [
         _plain_table({"setting": list(settings), "value": [escape.text(value) for value in settings.values()]}),
+        _folded(tasks, len(retention.tasks)),
         _plain_table(
             {
                 "package": [escape.text(package) for package in packages],
@@ -183,6 +190,20 @@ def _how_to_repeat(retention: Retention) -> str:
         ),
     ]
     return "\n\n".join(["## How to repeat this", escape.code_block(source.command, language="sh"), *tables])
+
+
+def _task_facts(retention: Retention) -> dict[str, list[str]]:
+    def data(task: TaskFacts) -> str:
+        if task.dataset is None:
+            return "not named"
+        return escape.text(task.dataset + (f"@{task.dataset_revision[:12]}" if task.dataset_revision else ""))
+
+    return {
+        "task": [escape.text(task.task) for task in retention.tasks],
+        "version": [escape.text(task.version) for task in retention.tasks],
+        "shots": [numbers.count(task.num_fewshot) for task in retention.tasks],
+        "data set": [data(task) for task in retention.tasks],
+    }
 
 
 def _limit(limit: float | None) -> str:

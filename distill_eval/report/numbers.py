@@ -24,10 +24,10 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def about(number: int) -> str:
-    """The number to two significant digits, e.g. 1873 as `1,900`: for estimates that are no better than that."""
-    magnitude = max(0, len(str(abs(number))) - 2)
-    return f"{round(number, -magnitude):,}"
+def rounded_up(number: int) -> int:
+    """The number to two significant digits, never less, e.g. 1873 as 1900: for needs that are not known better."""
+    unit: int = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // unit) * unit
 
 
 def percent(share: float) -> str:

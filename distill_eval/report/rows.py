@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isclose
 
 from distill_eval.report import numbers
 from distill_eval.report.numbers import UNDEFINED, Scale
@@ -16,6 +17,7 @@ NO_ANSWERS = "the answers are not known, so one wrong answer cannot be told from
 NO_TEST = "no paired test was made"
 NO_REASON = "no reason was recorded"
 LOWER_IS_BETTER = "lower is better: a positive difference is a loss, and retention is teacher / student"
+RIGHT_IS_0 = "a document is right that scores 0"
 BITS_PER_BYTE = "in bits per byte of text, so that models with different tokenizers compare"
 
 TEXT_COLUMNS = frozenset({"task", "variant", "metric", "verdict"})
@@ -104,6 +106,8 @@ def metric_cell(entry: Entry, view: View) -> Cell:
     facts = [BITS_PER_BYTE] if entry.unit == "bits/byte" else []
     if not entry.higher_is_better:
         facts.append(LOWER_IS_BETTER)
+    if not entry.higher_is_better and entry.flips is not None:
+        facts.append(RIGHT_IS_0)
     return Cell(name, ("; ".join(facts),) if facts else ())
 
 
@@ -164,9 +168,15 @@ def _could_detect(entry: Entry) -> Cell:
 def _as_printed(entry: Entry) -> Cell:
     """lm-eval's own scores, teacher / student, where they are another quantity than the columns show."""
     pairs = ((entry.teacher.value, entry.lm_eval_teacher), (entry.student.value, entry.lm_eval_student))
-    if all(printed is None or (ours is not None and abs(ours - printed) < 1e-6) for ours, printed in pairs):
+    if entry.lm_eval_teacher is None and entry.lm_eval_student is None:
+        return _missing(entry.lm_eval_reason)
+    if all(
+        ours is not None and printed is not None and isclose(ours, printed, abs_tol=1e-6) for ours, printed in pairs
+    ):
         return Cell("same", missing=True)
-    return Cell(" / ".join(numbers.optional(printed, lambda value: numbers.fixed(value, 4)) for _, printed in pairs))
+    shown = " / ".join(numbers.optional(printed, lambda value: numbers.fixed(value, 4)) for _, printed in pairs)
+    known = None not in (entry.lm_eval_teacher, entry.lm_eval_student)
+    return Cell(shown, () if known else (entry.lm_eval_reason or NO_REASON,))
 
 
 def _missing(reason: str | None) -> Cell:

@@ -19,12 +19,22 @@ def headline(verdict: StudentVerdict, student: str) -> str:
 
 
 def grounds(retention: Retention, verdict: StudentVerdict, show: Callable[[str], str]) -> str:
-    """One sentence: how much the student keeps, and on how many tasks that is enough.
+    """One sentence: how much the student keeps, and on how many tasks that is enough; a second one where it is moot.
 
     `show` makes a task's name harmless for the medium.
     """
     primary = [entry for entry in retention.entries if entry.primary and entry.student_ref == verdict.student_ref]
-    return f"{_kept(verdict, primary, show)}; {_outcome(retention, verdict, primary, show)}."
+    sentence = f"{_kept(verdict, primary, show)}; {_outcome(retention, verdict, primary, show)}."
+    return sentence + _guessed(primary, show)
+
+
+def _guessed(primary: list[Entry], show: Callable[[str], str]) -> str:
+    """Where the teacher itself may be guessing, so that keeping all of it is no feat."""
+    moot = [entry for entry in primary if entry.chance is not None and entry.retention_above_chance.value is None]
+    if not moot:
+        return ""
+    named = ", ".join(show(entry.task) for entry in moot)
+    return f" But the teacher cannot be told from guessing on {named}: what is kept of it there means nothing."
 
 
 def _kept(verdict: StudentVerdict, primary: list[Entry], show: Callable[[str], str]) -> str:
@@ -79,13 +89,13 @@ def _are(number: int) -> str:
 
 
 def _to_settle(entry: Entry, show: Callable[[str], str]) -> str:
-    needed = entry.power.num_docs_to_settle
+    needed, total = entry.power.num_docs_to_settle, entry.num_docs_total
     if needed is None:
         return f"{show(entry.task)} (how many documents would settle it is not known)"
-    wish = f"{show(entry.task)} would need about {numbers.about(needed)} documents"
-    if needed > entry.num_docs_total:
-        return f"{wish}, more than the {numbers.count(entry.num_docs_total)} that it has"
-    return f"{wish} instead of {numbers.count(entry.num_pairs)}"
+    wish = numbers.rounded_up(needed)
+    if needed > total:
+        return f"{show(entry.task)} would need about {wish:,} documents, more than the {total:,} that it has"
+    return f"{show(entry.task)} would need about {min(wish, total):,} documents instead of {entry.num_pairs:,}"
 
 
 def criterion(retention: Retention) -> str:

@@ -17,12 +17,14 @@ class ModelRef:
 
     @classmethod
     def parse(cls, text: str) -> ModelRef:
-        """Read `name` or `name@revision`.
+        """Read `name` or `name@revision`; an `@` inside of a folder's path is part of the path.
 
         Raises:
             UsageError: the text is empty, or nothing stands before or after the `@`.
         """
-        name, at, revision = text.strip().partition("@")
+        name, at, revision = text.strip().rpartition("@")
+        if not at or (name.startswith((".", "/", "~")) and "/" in revision):
+            name, at, revision = text.strip(), "", ""
         require(
             bool(name) and bool(revision) == bool(at),
             f"{text!r} is not a model: expected NAME, NAME@REVISION or a folder",

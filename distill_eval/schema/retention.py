@@ -11,7 +11,7 @@ from distill_eval.schema.model import ModelFacts
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 SCHEMA = "distill-eval/retention"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @record
@@ -31,7 +31,7 @@ class Flips:
     """Documents whose correctness changed from teacher to student (0/1 metrics)."""
 
     num_harmful: int
-    """Teacher right, student wrong."""
+    """Teacher right, student wrong. Right is a score of 1, or of 0 where lower is better."""
     num_beneficial: int
     """Teacher wrong, student right."""
     num_wrong_to_other_wrong: int | None
@@ -74,22 +74,24 @@ class Entry:
     student_ref: str
     task: str
     metric: str
-    """As lm-eval names it, e.g. `acc_norm`."""
+    """As lm-eval names it, e.g. `acc_norm`; `bits_per_byte` carries the verdict of any perplexity."""
     filter: str
     kind: MetricKind
     unit: str
-    """Unit of `teacher`, `student` and `difference`: `share` (0 to 1), `score`, or `bits/byte`."""
+    """What `teacher`, `student` and `difference` are: a `share` (0 to 1), a `score`, `bits/byte`, or a `perplexity`."""
     higher_is_better: bool
     primary: bool
     """Whether the task's verdict rests on this entry."""
     group: str | None
-    """The group that this task is a member of in this call, if any."""
+    """The smallest group of this call around this task or group, if any."""
     num_tasks: int
     """1 for a task; for a group, the number of its tasks (the clusters of its standard errors)."""
     num_pairs: int
+    num_pairs_effective: float
+    """Documents of equal weight that would say as much: fewer where they count by length, or tasks weigh unequally."""
     num_docs_total: int
     chance: float | None
-    """Score of guessing: the mean of one over the number of options of each document."""
+    """Score of guessing: the mean of one over the number of options of each document; `None` where lower is better."""
     teacher: Estimate
     student: Estimate
     difference: Estimate
@@ -112,6 +114,8 @@ class Entry:
     lm_eval_teacher: float | None
     """The task's score exactly as lm-eval computes and prints it (a perplexity stays a perplexity)."""
     lm_eval_student: float | None
+    lm_eval_reason: str | None = None
+    """Why one of the two is `None`."""
 
 
 @record
@@ -153,6 +157,26 @@ class Provenance:
 
 
 @record
+class TaskFacts:
+    """One task as all models did it."""
+
+    task: str
+    version: str
+    output_type: str
+    num_fewshot: int
+    num_docs: int
+    """Documents scored."""
+    num_docs_total: int
+    """Documents that the task has."""
+    prompts_digest: str
+    """SHA-256 over every rendered request, in order."""
+    dataset: str | None
+    """Hub name of the data set, with its configuration, e.g. `cais/mmlu:anatomy`."""
+    dataset_revision: str | None
+    """Its commit, where that is known."""
+
+
+@record
 class Retention:
     """A whole comparison: one teacher, one or more students, the same documents."""
 
@@ -163,6 +187,8 @@ class Retention:
     students: tuple[ModelFacts, ...]
     manifest: Manifest
     """The teacher's manifest; what a student's has otherwise is a finding."""
+    tasks: tuple[TaskFacts, ...]
+    """What was asked, in the order of the command; groups are among the entries only."""
     entries: tuple[Entry, ...]
     verdicts: tuple[StudentVerdict, ...]
     findings: tuple[Finding, ...]

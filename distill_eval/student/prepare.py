@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill_eval.checkpoint import weight_files
 from distill_eval.errors import ModelError, StoreError, boundary, require
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import StudentInit
 from distill_eval.student.config import PrepareConfig
 from distill_eval.student.layers import parse_layers
-from distill_eval.student.teacher import fetch_weights, locate, read_config, weight_files
+from distill_eval.student.teacher import fetch_weights, locate, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -39,9 +40,8 @@ def run(config: PrepareConfig) -> StudentInit:
     output = config.output_dir.expanduser()
     require(_is_free(output), f"--output-dir {output} exists and is not an empty folder: name another, or remove it")
     ref = ModelRef.parse(config.teacher)
-    folder = locate(ref)
-    kept = parse_layers(config.keep_layers, read_config(ref, folder).num_hidden_layers)
-    folder = fetch_weights(ref, folder)
+    kept = parse_layers(config.keep_layers, read_config(ref, locate(ref)).num_hidden_layers)
+    folder = fetch_weights(ref)
     _check_tokenizer(ref, folder)
     with boundary(StoreError, f"cannot write below {output.parent}"):
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,19 @@
 """Tiny causal language models with random weights, one per family, and a tokenizer to go with them."""
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
+    CohereConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
     OPTConfig,
+    Phi3Config,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
@@ -23,6 +26,15 @@ _WIDTHS = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48,
 _GROUPED = {**_WIDTHS, **_SPECIAL, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 128}
 _WINDOW = {"sliding_window": 8}
 
+
+def longrope(original_length):
+    """Phi-3 as of 3.5: a row of more than `original_length` tokens gets other rotary angles."""
+    rope = {"rope_type": "longrope", "short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [4.0, 6.0, 8.0, 10.0]}
+    return Phi3Config(
+        vocab_size=VOCAB_SIZE, original_max_position_embeddings=original_length, rope_parameters=rope, **_GROUPED
+    )
+
+
 CONFIGS = {
     "llama": lambda: LlamaConfig(vocab_size=VOCAB_SIZE, **_GROUPED),
     "llama-tied": lambda: LlamaConfig(vocab_size=VOCAB_SIZE, tie_word_embeddings=True, **_GROUPED),
@@ -33,6 +45,16 @@ CONFIGS = {
     "qwen3": lambda: Qwen3Config(vocab_size=VOCAB_SIZE, **_GROUPED),
     "gemma2": lambda: Gemma2Config(vocab_size=VOCAB_SIZE, query_pre_attn_scalar=8, **_WINDOW, **_GROUPED),
     "gemma3": lambda: Gemma3TextConfig(vocab_size=VOCAB_SIZE, query_pre_attn_scalar=8, **_WINDOW, **_GROUPED),
+    "cohere": lambda: CohereConfig(vocab_size=VOCAB_SIZE, logit_scale=4.0, **_GROUPED),
+    "granite": lambda: GraniteConfig(
+        vocab_size=VOCAB_SIZE,
+        logits_scaling=4.0,
+        embedding_multiplier=12.0,
+        residual_multiplier=0.5,
+        attention_multiplier=0.25,
+        **_GROUPED,
+    ),
+    "phi3-longrope": lambda: longrope(128),
     "gpt2": lambda: GPT2Config(
         vocab_size=VOCAB_SIZE, n_layer=NUM_LAYERS, n_embd=32, n_head=4, n_positions=128, **_SPECIAL
     ),
@@ -51,9 +73,13 @@ CONFIGS = {
 
 
 def make_model(family, dtype=torch.float32, seed=0):
-    """A model whose layers all differ, wide enough in its weights that dropping one shows in the logits."""
+    """A model whose layers all differ, wide enough in its weights that dropping one shows in the logits.
+
+    `family` is a name of `CONFIGS`, or a config.
+    """
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[family](), dtype=dtype).eval()
+    config = CONFIGS[family]() if isinstance(family, str) else family
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and "embed" not in name:
@@ -61,18 +87,24 @@ def make_model(family, dtype=torch.float32, seed=0):
     return model
 
 
-def make_tokenizer():
-    """Every byte is a token; three special tokens follow."""
+def make_tokenizer(add_bos=False):
+    """Every byte is a token; special tokens follow. With `add_bos`, each text begins with one, as for LLaMA, Gemma."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<bos>",
         eos_token="<eos>",
         chat_template="{% for message in messages %}{{ message['content'] }}{% endfor %}",
     )
+    if add_bos:
+        bos = ("<bos>", tokenizer.bos_token_id)
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[bos]
+        )
+    return tokenizer
 
 
 def save(family, folder, **changes):

@@ -71,6 +71,25 @@ generation_kwargs: {{until: ["\\n"], max_gen_toks: 6, do_sample: false}}
 metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
 metadata: {{version: 1.0}}
 """
+SHOTS = MULTIPLE_CHOICE + "num_fewshot: 2\nfewshot_split: test\n"
+FILTERS = (
+    GENERATE
+    + """repeats: 2
+filter_list:
+  - name: first-word
+    filter: [{{function: regex, regex_pattern: "(\\\\w)"}}, {{function: take_first}}]
+  - name: last-word
+    filter: [{{function: regex, regex_pattern: "(\\\\w)", group_select: -1}}, {{function: take_first}}]
+"""
+)
+OUTER = """
+group: tiny_outer
+task:
+  - tiny_group
+  - {task: tiny_shots, num_fewshot: 1}
+aggregate_metric_list: [{metric: acc, weight_by_size: false}]
+metadata: {version: 1}
+"""
 GROUP = """
 group: tiny_group
 task: [tiny_a, tiny_b]
@@ -84,6 +103,8 @@ TEMPLATES = {
     "tiny_cloze": CLOZE,
     "tiny_text": TEXT,
     "tiny_gen": GENERATE,
+    "tiny_shots": SHOTS,
+    "tiny_filters": FILTERS,
 }
 
 
@@ -103,4 +124,5 @@ def write_tasks(folder, num_docs=20):
         data.write_text("".join(json.dumps(doc) + "\n" for doc in documents(name, num_docs)))
         (folder / f"{name}.yaml").write_text(template.format(name=name, data=data))
     (folder / "tiny_group.yaml").write_text(GROUP)
+    (folder / "tiny_outer.yaml").write_text(OUTER)
     return folder

@@ -49,7 +49,7 @@ def retention(place, output="out"):
     return json.loads((place / output / "retention.json").read_text())
 
 
-def scores(folder, place, **options):
+def scores(folder, place, tasks=TASKS, **options):
     """What lm-eval itself says of a model, by (task, metric, filter)."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -62,7 +62,7 @@ def scores(folder, place, **options):
         batch_size=4,
     )
     manager = TaskManager(include_path=str(place / "tasks"), include_defaults=False)
-    found = simple_evaluate(model=model, tasks=TASKS.split(","), task_manager=manager, bootstrap_iters=0, **options)
+    found = simple_evaluate(model=model, tasks=tasks.split(","), task_manager=manager, bootstrap_iters=0, **options)
     return {
         (task, *key.split(",")): value
         for task, row in found["results"].items()
@@ -91,6 +91,18 @@ def test_every_output_type_gets_lm_evals_own_scores(place, capsys):
     }
     samples = (place / "out" / "samples-teacher-teacher-tiny_mc.jsonl").read_text().splitlines()
     assert [json.loads(line)["doc_id"] for line in samples] == list(range(12))
+
+
+@pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
+def test_shots_filters_repeats_and_nested_groups_get_lm_evals_own_scores(place, chat):
+    tasks = "tiny_filters,tiny_outer"
+    assert main(argv(place, "--limit=8", *["--apply-chat-template"] * chat, tasks=tasks)) == 0
+    expected = scores(place / "student", place, tasks, limit=8, apply_chat_template=chat, fewshot_as_multiturn=chat)
+    found = {(e["task"], e["metric"], e["filter"]): e["lm_eval_student"] for e in retention(place)["entries"]}
+    assert {name for task, _, name in found if task == "tiny_filters"} == {"first-word", "last-word"}
+    assert {"tiny_outer", "tiny_group", "tiny_shots"} <= {task for task, _, _ in found}
+    for key, value in found.items():
+        assert value == pytest.approx(expected[key], rel=1e-6), key
 
 
 def test_the_same_comparison_again_computes_nothing_and_gives_the_same_bytes(place, capsys):
@@ -171,6 +183,53 @@ def test_chat_templates_are_applied_and_identify_the_run(place):
     assert retention(place)["manifest"]["apply_chat_template"] is True
 
 
+CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class StrangeConfig(LlamaConfig):
+    model_type = "strange"
+
+class Strange(LlamaForCausalLM):
+    config_class = StrangeConfig
+"""
+
+
+def with_own_code(place, folder):
+    """The student as a model that only its own Python file can load."""
+    shutil.copytree(place / "student", folder)
+    (folder / "strange.py").write_text(CODE)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "strange", "architectures": ["Strange"]}
+    config["auto_map"] = {"AutoConfig": "strange.StrangeConfig", "AutoModelForCausalLM": "strange.Strange"}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_models_own_code_runs_only_when_allowed_and_is_part_of_its_content(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    with_own_code(place, tmp_path / "own")
+    plain = argv(place, "--limit=3", tasks="tiny_mc", student=str(tmp_path / "own"))
+    assert main(plain) == 1
+    assert "add --trust-remote-code" in capsys.readouterr().err
+    assert main([*plain, "--trust-remote-code"]) == 0
+    first = retention(place)["students"][0]
+    assert first["architecture"] == "Strange"
+    (tmp_path / "own" / "strange.py").write_text(CODE + "# changed\n")
+    assert main([*plain, "--trust-remote-code"]) == 0
+    assert retention(place)["students"][0]["weights_digest"] != first["weights_digest"]
+
+
+def test_models_with_other_chat_templates_are_refused_before_anything_is_scored(place, tmp_path, capsys):
+    shutil.copytree(place / "student", tmp_path / "s")
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template + " "
+    tokenizer.save_pretrained(tmp_path / "s")
+    assert main(argv(place, "--apply-chat-template", tasks="tiny_mc", student=str(tmp_path / "s"))) == 1
+    told = capsys.readouterr().err
+    assert "different chat templates" in told
+    assert "tiny_mc" not in told
+
+
 # ---- bad input: a clear message, exit code 1 or 2, nothing written
 
 
@@ -210,7 +269,7 @@ BAD = {
     "no such folder": (["--student=./nowhere"], 1, ["./nowhere"]),
     "no weights": (["--student={tmp}/no_weights"], 1, ["no weights", "safetensors"]),
     "pickle weights": (["--student={tmp}/pickle"], 1, ["pickle", "pytorch_model.bin"]),
-    "a folder with a revision": (["--student={place}/student@main"], 1, ["student@main"]),
+    "a folder with a revision": (["--student={place}/student@main"], 2, ["student@main"]),
     "NaN": (["--student={tmp}/nan"], 1, ["{tmp}/nan", "document 0", "tiny_mc"]),
     "an output folder that is a file": (["--output-dir={tmp}/file"], 2, ["--output-dir"]),
     "an output folder below a file": (["--output-dir={tmp}/file/x"], 1, ["{tmp}/file"]),
@@ -220,6 +279,7 @@ BAD = {
     "an unknown option": (["--tassk=x"], 2, ["tassk"]),
     "no tasks": (["--tasks="], 2, ["--tasks"]),
     "negative shots": (["--num-fewshot=-1"], 2, ["--num-fewshot -1"]),
+    "a task twice with other settings": (["--tasks=tiny_shots,tiny_outer"], 1, ["tiny_outer", "tiny_shots"]),
     "no hub and nothing cached": (["--student=someorg/somemodel"], 1, ["someorg/somemodel", "cannot be reached"]),
 }
 

@@ -75,7 +75,7 @@ def test_every_layer_the_demo_keeps_exists():
     from distill_eval.student.layers import parse_layers
 
     kept = parse_layers(DEMO["KEEP_LAYERS"], 30)
-    assert f"-{len(kept)}-layers" in DEMO["STUDENT"].name
+    assert f"-{len(kept)}-layers" in DEMO["STUDENT"]
     assert kept[0] == 0
     assert kept[-1] == 29
 

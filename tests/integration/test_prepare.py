@@ -122,7 +122,8 @@ def test_an_empty_output_folder_is_used_and_readable_by_others(llama, tmp_path):
     (tmp_path / "student").mkdir()
     prepare(llama, "0", tmp_path / "student")
     modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "student").iterdir()}
-    assert modes == {0o644}
+    (tmp_path / "other").write_text("")
+    assert modes == {(tmp_path / "other").stat().st_mode & 0o777}
 
 
 def test_an_output_folder_in_use_is_refused(llama, tmp_path):
@@ -149,7 +150,8 @@ def test_layers_are_checked_before_weights_are_looked_for(llama, tmp_path):
         UsageError, tmp_path / "teacher", "0,6", tmp_path / "student"
     )
     assert refused(ModelError, tmp_path / "teacher", "0,5", tmp_path / "student") == (
-        f"'{tmp_path / 'teacher'}' has no weights. Expected model.safetensors or model.safetensors.index.json"
+        f"'{tmp_path / 'teacher'}': no weights in {tmp_path / 'teacher'}; "
+        "expected model.safetensors or model.safetensors.index.json"
     )
 
 
@@ -160,7 +162,7 @@ def test_pickle_weights_are_refused(llama, tmp_path):
         (teacher / name).write_bytes((llama / name).read_bytes())
     torch.save({}, teacher / "pytorch_model.bin")
     message = refused(ModelError, teacher, "0", tmp_path / "student")
-    assert "has only pytorch_model.bin (pickle files can run code: never loaded)" in message
+    assert "has pickle weights only (pytorch_model.bin), which can run code" in message
 
 
 def test_a_missing_tensor_is_refused_rather_than_filled_with_noise(llama, tmp_path):
@@ -233,11 +235,12 @@ def test_a_model_that_cannot_be_had_is_named(tmp_path, monkeypatch):
 
 def test_a_missing_folder_or_tokenizer_is_named(llama, tmp_path):
     assert refused(ModelError, tmp_path / "nowhere", "0", tmp_path / "student") == (
-        f"teacher '{tmp_path / 'nowhere'}': no such folder"
+        f"teacher '{tmp_path / 'nowhere'}' is not a folder. "
+        "Expected one with config.json and model.safetensors, or a Hub name"
     )
     (tmp_path / "teacher").mkdir()
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "teacher" / name).write_bytes((llama / name).read_bytes())
     message = refused(ModelError, tmp_path / "teacher", "0", tmp_path / "student")
     assert message.startswith(f"the tokenizer of '{tmp_path / 'teacher'}' cannot be loaded")
-    assert "has no revisions" in refused(UsageError, f"{llama}@main", "0", tmp_path / "student")
+    assert "has no revision" in refused(UsageError, f"{llama}@main", "0", tmp_path / "student")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-from lm_eval import utils
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, has_bos_prefix, normalize_gen_kwargs, postprocess_generated_text
 
+from distill_eval.errors import ModelError
+from distill_eval.evaluate.harness.rolling import RollingTexts
+from distill_eval.evaluate.scorer import support
 from distill_eval.evaluate.scorer.encode import IncrementalEncoder
-from distill_eval.evaluate.scorer.generate import GenerateRequest, generate, is_plain_greedy
+from distill_eval.evaluate.scorer.generate import GenerateRequest, NonFiniteError, generate, is_plain_greedy, refuse_nan
 from distill_eval.evaluate.scorer.linear import can_prepack, prepack
 from distill_eval.evaluate.scorer.packed import LogLikelihood, PackedScorer
-from distill_eval.evaluate.scorer.support import choose_batch_tokens, disagreement, reason_against, reference_scores
 from distill_eval.evaluate.scorer.tree import TokenRequest
 
 PLAIN_CHUNK = 128
@@ -44,11 +47,14 @@ class Recorder:
 class SharedPrefixLM(HFLM):
     """Gives lm-eval's own numbers with each shared token computed once.
 
-    Works wherever lm-eval takes an `LM` (`lm_eval.simple_evaluate(model=SharedPrefixLM(...))`). A model for which
-    sharing is not valid is scored by `HFLM` itself; `plain_reason` then says why.
+    Works wherever lm-eval takes an `LM` (`lm_eval.simple_evaluate(model=SharedPrefixLM(...))`). Requests for which
+    sharing is not valid are scored by `HFLM` itself; `plain_reason` then says why, until the next call. A `recorder`
+    that is set before a call serves that call alone.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, scorer: str = "prefix", batch_tokens: int | None = None) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, *, scorer: str = "prefix", batch_tokens: int | None = None, seed: int = 1234
+    ) -> None:
         """Wrap a loaded transformers model.
 
         Args:
@@ -56,14 +62,36 @@ class SharedPrefixLM(HFLM):
             tokenizer: Its tokenizer.
             scorer: `prefix`, or `plain` for lm-eval's own path.
             batch_tokens: Tokens per forward pass; `None` chooses by device.
+            seed: Of sampled texts (1234 is lm-eval's default).
         """
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=8 if model.device.type == "cpu" else "auto")
         self.recorder = Recorder()
-        self.plain_reason: str | None = "asked for with --scorer plain" if scorer == "plain" else reason_against(model)
-        self.batch_tokens = batch_tokens or choose_batch_tokens(model)
+        plain = scorer == "plain"
+        self._model_reason = "asked for with --scorer plain" if plain else support.reason_against(model)
+        self.plain_reason: str | None = self._model_reason
+        self.batch_tokens = batch_tokens or support.choose_batch_tokens(model)
+        self._seed = seed
         self._packed: PackedScorer | None = None
+        self._num_checked_tokens = 0
+        self._rope_limit = support.rope_limit(model)
+        if self._rope_limit < self.max_length:
+            self.batch_size_per_gpu = 1  # in a batch, a row's angles would depend on the longest one
         self._bos = self.tokenizer.decode(self.prefix_token_id)
         self._encoder = IncrementalEncoder(self.tokenizer, self._encode_directly)
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """One call from outside: it uses up its recorder, and what is decided for its requests ends with it.
+
+        Weights are packed before the first, whatever it asks for, so that a resumed run computes the same bits.
+        """
+        if self._model_reason is None and can_prepack(self.model):
+            prepack(self.model)
+        self.plain_reason, batch_size = self._model_reason, self.batch_size_per_gpu
+        try:
+            yield
+        finally:
+            self.recorder, self.batch_size_per_gpu = Recorder(), batch_size
 
     # ---- tokenization
 
@@ -84,97 +112,108 @@ class SharedPrefixLM(HFLM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """(log-likelihood, is greedy) per request, as lm-eval defines them."""
-        if self.plain_reason:
-            return self._in_chunks(super().loglikelihood, requests)
-        scores: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+        with self._call():
+            scores: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
         return scores
 
     def _loglikelihood_tokens(
         self, requests: TokenRequests, disable_tqdm: bool = True, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        if self.plain_reason:
+        if override_bs is not None:  # windows of lm-eval's own rolling log-likelihood
             plain: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, True, override_bs)
             return plain
-        pairs = [(context, continuation) for _, context, continuation in requests]
+        room = self.max_length
+        for (_, text), context, continuation in requests:
+            if not context or not 0 < len(continuation) <= room:
+                raise ModelError(
+                    f"cannot score {text[:60]!r}: {len(continuation)} tokens after {len(context)}, where the model's "
+                    f"context holds {room}. Expected at least one before, and 1 to {room} to score"
+                )
         recorder = self.recorder
-        scores = self._score(pairs, frozenset(recorder.done), recorder.record)
-        if scores is None:
-            return self._in_chunks(lambda chunk: HFLM._loglikelihood_tokens(self, chunk, True), requests)
-        return [recorder.done[i] for i in range(len(requests))] if scores else []
+        pairs = [(context, continuation) for _, context, continuation in requests]
+        if not self._score(pairs, frozenset(recorder.done), recorder.record):
+            longest = max(requests, key=lambda request: len(request[1]) + len(request[2]))
+            return self._in_chunks(lambda chunk: HFLM._loglikelihood_tokens(self, chunk, True), requests, [longest])
+        return [recorder.done[i] for i in range(len(requests))]
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
         """Log-likelihood of each whole text, in lm-eval's windows of the model's context length."""
-        if self.plain_reason:
-            return self._in_chunks(lambda chunk: HFLM.loglikelihood_rolling(self, chunk, True), requests)
-        windows: list[tuple[list[int], list[int]]] = []
-        owner: list[int] = []
-        for index, request in enumerate(requests):
-            found = utils.get_rolling_token_windows(
-                token_list=self.tok_encode(request.args[0]),
+        with self._call():
+            texts = RollingTexts(
+                [self.tok_encode(request.args[0]) for request in requests],
                 prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length,
-                context_len=1,
+                max_length=self.max_length,
+                recorder=self.recorder,
             )
-            for window in map(utils.make_disjoint_window, found):
-                windows.append(window)
-                owner.append(index)
-        texts = _Texts(owner, len(requests), self.recorder)
-        done = frozenset(i for i, text in enumerate(owner) if text in self.recorder.done)
-        if self._score(windows, done, texts.add) is None:
-            return self.loglikelihood_rolling(requests)
-        return [self.recorder.done.get(i, 0.0) for i in range(len(requests))]
+            if not self._score(texts.windows, texts.done, texts.add):
+                return self._in_chunks(lambda chunk: HFLM.loglikelihood_rolling(self, chunk, True), requests)
+            return [self.recorder.done[i] for i in range(len(requests))]
 
     def _score(
         self,
         pairs: Sequence[tuple[list[int], list[int]]],
         done: frozenset[int],
         on_scores: Callable[[dict[int, LogLikelihood]], None],
-    ) -> bool | None:
-        """Score (context, continuation) token pairs as a tree; `None`: the plain path must (see `plain_reason`)."""
+    ) -> bool:
+        """Score (context, continuation) token pairs as a tree; False: the plain path must (see `plain_reason`)."""
         if not pairs:
+            return True
+        if self.plain_reason:
             return False
-        tokens = [self._token_request(context, continuation) for context, continuation in pairs]
-        scorer = self._packed or self._checked(tokens)
-        if scorer is None:
-            return None
-        self._packed = scorer
+        size = self.max_length + 1  # what the model reads is cut on the left to its context length, as `HFLM` does
+        tokens = [TokenRequest(tuple((before + after)[-size:-1]), tuple(after)) for before, after in pairs]
+        scorer = self._packed = self._packed or PackedScorer(self.model, self.batch_tokens)
+        if not self._may_share(scorer, tokens):
+            return False
         scorer.score(tokens, done=done, on_scores=on_scores, on_tokens=self.recorder.on_progress)
         return True
 
-    def _token_request(self, context: list[int], continuation: list[int]) -> TokenRequest:
-        """What the model reads, cut on the left to its context length as `HFLM` does."""
-        if not context or not 0 < len(continuation) <= self.max_length:
-            raise ValueError(
-                f"a continuation of {len(continuation)} tokens does not fit a context of {self.max_length}"
-            )
-        return TokenRequest(tuple((context + continuation)[-(self.max_length + 1) : -1]), tuple(continuation))
+    def _may_share(self, scorer: PackedScorer, requests: list[TokenRequest]) -> bool:
+        """Whether these requests may share prefixes: by their length, and by the numbers of some of them.
 
-    def _checked(self, requests: list[TokenRequest]) -> PackedScorer | None:
-        """The packed scorer, if it agrees with the model's own forward pass on the first requests."""
-        self.plain_reason = reason_against(self.model, longest=max(len(r.inputs) for r in requests))
-        if self.plain_reason:
-            return None
-        sample = requests[: min(4, len(requests))]
-        expected = reference_scores(self.model, sample)
-        if can_prepack(self.model):
-            prepack(self.model)
-        scorer = PackedScorer(self.model, self.batch_tokens)
-        self.plain_reason = disagreement(scorer, sample, expected)
-        return None if self.plain_reason else scorer
+        A model that agreed with its own forward pass on a request is taken to agree on shorter ones.
+        """
+        longest = max(requests, key=lambda request: len(request.inputs))
+        if self._is_too_long(len(longest.inputs)):
+            return False
+        if len(longest.inputs) > self._num_checked_tokens:
+            sample = [longest, *requests[:3]]
+            expected = support.reference_scores(self.model, sample[:1] if self._num_checked_tokens else sample)
+            self.plain_reason = support.disagreement(scorer, sample, expected)
+            if self.plain_reason is None:
+                self._num_checked_tokens = len(longest.inputs)
+        return self.plain_reason is None
+
+    def _is_too_long(self, num_tokens: int) -> bool:
+        """Whether rotary embeddings would depend on which requests share a forward pass."""
+        if num_tokens > self._rope_limit:
+            self.plain_reason = f"beyond {self._rope_limit} tokens, rotary embeddings depend on a batch's longest row"
+        return num_tokens > self._rope_limit
 
     # ---- generation
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
-        """Greedy text per request up to its stop strings; sampling and beams are left to `HFLM`."""
-        args = [self._greedy_args(request) for request in requests]
-        if self.plain_reason or not is_plain_greedy(self.model) or None in args:
-            return self._in_chunks(super().generate_until, requests)
-        known = [request for request in args if request is not None]
-        unique = list(dict.fromkeys(known))
+        """Greedy text per request up to its stop strings; sampling and beams are left to `HFLM`.
+
+        Raises:
+            ModelError: a request leaves no room for its prompt, or the model's logits are not numbers.
+        """
+        with self._call():
+            args = [self._greedy_args(request) for request in requests]
+            known = [request for request in args if request is not None]
+            num_tokens = max((len(request.inputs) + request.max_new_tokens for request in known), default=0)
+            is_greedy = len(known) == len(args) and is_plain_greedy(self.model)
+            if self.plain_reason or not is_greedy or self._is_too_long(num_tokens):
+                return self._in_chunks(self._generate_plainly, requests)
+            return self._generate(known)
+
+    def _generate(self, requests: list[GenerateRequest]) -> list[str]:
+        """Greedy texts; equal requests are computed once."""
         copies: dict[GenerateRequest, list[int]] = {}
-        for index, request in enumerate(known):
+        for index, request in enumerate(requests):
             copies.setdefault(request, []).append(index)
-        done = frozenset(i for i, request in enumerate(unique) if copies[request][0] in self.recorder.done)
+        unique, recorder = list(copies), self.recorder
+        done = frozenset(i for i, request in enumerate(unique) if copies[request][0] in recorder.done)
 
         def record(texts: dict[int, list[int]]) -> None:
             responses = {}
@@ -182,11 +221,14 @@ class SharedPrefixLM(HFLM):
                 stop = list(unique[number].stop)
                 text = postprocess_generated_text(self.tok_decode(tokens), stop=stop, think_end_token=None)
                 responses.update(dict.fromkeys(copies[unique[number]], text))
-            self.recorder.record(responses)
-            self.recorder.on_progress(len(self.recorder.done), len(requests))
+            recorder.record(responses)
+            recorder.on_progress(len(recorder.done), len(requests))
 
-        generate(self.model, self.tokenizer, unique, done=done, on_batch=record)
-        return [self.recorder.done[i] for i in range(len(requests))]
+        try:
+            generate(self.model, self.tokenizer, unique, done=done, on_batch=record)
+        except NonFiniteError as error:
+            self._refuse(copies[unique[error.row]][0])
+        return [recorder.done[i] for i in range(len(requests))]
 
     def _greedy_args(self, request: Instance) -> GenerateRequest | None:
         """The request as greedy decoding of tokens; `None` if its settings ask for more than that."""
@@ -196,48 +238,60 @@ class SharedPrefixLM(HFLM):
             kwargs.pop("until", None), eos=self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         )
         size = kwargs.pop("max_gen_toks")
+        if size >= self.max_length and self.backend == "causal":
+            raise ModelError(
+                f"{request.task_name} asks for {size} new tokens, but the model's context holds {self.max_length} "
+                "tokens, prompt included. Lower the task's max_gen_toks, or take another model"
+            )
         if kwargs.pop("do_sample", False) or kwargs.pop("temperature", 0.0) or kwargs or size >= self.max_length:
             return None
         ids, _ = self.tok_batch_encode([context])
         return GenerateRequest(tuple(ids[0].tolist()[-(self.max_length - size) :]), tuple(stop), size)
 
+    def _generate_plainly(self, requests: list[Instance]) -> list[str]:
+        """lm-eval's own generation. It sorts its batches, so the row that is not a number is looked for one by one."""
+        try:
+            texts: list[str] = super().generate_until(requests, True)
+        except NonFiniteError:
+            if len(requests) == 1:
+                raise
+            texts = []
+            for row, request in enumerate(requests):
+                try:
+                    texts += super().generate_until([request], True)
+                except NonFiniteError:
+                    raise NonFiniteError(row) from None
+        return texts
+
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
+        return super()._model_generate(context, max_length, stop, logits_processor=[refuse_nan], **generation_kwargs)
+
+    def _refuse(self, index: int) -> NoReturn:
+        """Stop at a request whose logits are not numbers; a recorder that knows its document says so first."""
+        self.recorder.record({index: math.nan})
+        raise ModelError(f"the model's logits for request {index} are not numbers. Try float32")
+
     # ---- the plain path
 
-    def _in_chunks(self, run: Callable[[Any], list[Any]], requests: Sequence[Any]) -> list[Any]:
-        """Run lm-eval's own path chunk by chunk, so that what is finished is recorded."""
+    def _in_chunks(
+        self, run: Callable[[Any], list[Any]], requests: Sequence[Any], longest: TokenRequests | None = None
+    ) -> list[Any]:
+        """Run lm-eval's own path chunk by chunk, so that what is finished is recorded.
+
+        Each chunk has its own seed, and so gives the same texts whatever ran before it. The largest batch size is
+        looked for once, with the `longest` request (the model's context length if `None`).
+        """
         recorder = self.recorder
         for start in range(0, len(requests), PLAIN_CHUNK):
             chunk = range(start, min(start + PLAIN_CHUNK, len(requests)))
             if not all(i in recorder.done for i in chunk):
-                self.recorder = Recorder()
+                if self.batch_size == "auto":
+                    self.batch_size_per_gpu = self._detect_batch_size(longest)
+                torch.manual_seed(self._seed + start)
                 try:
                     responses = run(list(requests[start : chunk.stop]))
-                finally:
-                    self.recorder = recorder
+                except NonFiniteError as error:
+                    self._refuse(start + error.row)
                 recorder.record(dict(zip(chunk, responses, strict=True)))
             recorder.on_progress(chunk.stop, len(requests))
         return [recorder.done[i] for i in range(len(requests))]
-
-
-class _Texts:
-    """Adds windows up to the texts that they are cut from."""
-
-    def __init__(self, owner: Sequence[int], num_texts: int, recorder: Recorder) -> None:
-        self._owner = owner
-        self._recorder = recorder
-        self._windows: dict[int, list[int]] = {}
-        for window, text in enumerate(owner):
-            self._windows.setdefault(text, []).append(window)
-        self._scores: dict[int, float] = {}
-        recorder.record({text: 0.0 for text in range(num_texts) if text not in self._windows})
-
-    def add(self, scores: dict[int, LogLikelihood]) -> None:
-        """Record the texts whose last missing window has come."""
-        self._scores.update((window, score.logprob) for window, score in scores.items())
-        complete: dict[int, float] = {}
-        for text in {self._owner[window] for window in scores}:
-            windows = self._windows[text]
-            if all(window in self._scores for window in windows):
-                complete[text] = math.fsum(self._scores[window] for window in windows)
-        if complete:
-            self._recorder.record(complete)

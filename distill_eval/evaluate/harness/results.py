@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_eval.errors import TaskError, boundary
+from distill_eval.evaluate.kept import PlannedTask
 from distill_eval.schema.evals import GroupSpec, MetricKind, MetricRun, MetricSample, Sample
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import Task
 
 LOGLIKELIHOOD_AGGREGATIONS = frozenset({"perplexity", "weighted_perplexity", "bits_per_byte"})
+PER_BYTE = ("byte_perplexity", "bits_per_byte")
 PRIMARY_ORDER = (
     "exact_match",
     "acc_norm",
@@ -73,7 +76,7 @@ def score(task: Task, num_docs: int) -> tuple[tuple[MetricRun, ...], list[Sample
                     doc_id=doc_id,
                     doc_hash=hash_string(text),
                     num_options=num_options(task, doc),
-                    metrics=tuple(per_doc[doc_id]),
+                    metrics=_complete(per_doc[doc_id], raw),
                     target=str(task.doc_to_target(doc)),
                     responses=tuple(json.dumps(response) for request in requests for response in request.resps),
                 )
@@ -106,22 +109,65 @@ def _metric_runs(task: Task, raw: dict[tuple[str, str], list[Any]]) -> tuple[Met
     primary = _primary(list(raw))
     runs = []
     for (metric, filter_name), values in raw.items():
-        aggregate = _aggregation(task, metric)
-        value = aggregate(values)
-        number = float(value) if isinstance(value, int | float) or hasattr(value, "item") else None
+        value, reason = _aggregated(task, metric, values)
         runs.append(
             MetricRun(
                 metric=metric,
                 filter=filter_name,
                 kind=_kind(task, metric, values),
-                aggregation=getattr(aggregate, "__name__", "custom"),
+                aggregation=getattr(_aggregation(task, metric), "__name__", "custom"),
                 higher_is_better=bool(task.higher_is_better().get(metric, True)),
-                value=number,
-                value_reason=None if number is not None else "lm-eval's aggregation gives no single number",
+                value=value,
+                value_reason=reason,
                 primary=(metric, filter_name) == primary,
             )
         )
     return tuple(runs)
+
+
+def _aggregated(task: Task, metric: str, values: Sequence[Any]) -> tuple[float | None, str | None]:
+    """The score by lm-eval's own aggregation, or why there is none: few documents may hold nothing that it counts."""
+    try:
+        with boundary(TaskError, "lm-eval's aggregation fails on these documents"):
+            value = _aggregation(task, metric)(values)
+            number = float(value) if isinstance(value, int | float) or hasattr(value, "item") else None
+    except TaskError as error:
+        return None, str(error)
+    if number is None:
+        return None, "lm-eval's aggregation gives no single number"
+    if not math.isfinite(number):
+        return None, f"lm-eval's aggregation gives {number} on these documents"
+    return number, None
+
+
+def planned(
+    tasks: Mapping[str, Task], specs: Sequence[GroupSpec], num_docs: Mapping[str, int]
+) -> dict[str, PlannedTask]:
+    """What will carry a verdict, as far as it can be told before any response is there.
+
+    A group stands for those of its tasks that have its main metric; the rules are those of `distill_eval.compare`.
+
+    Args:
+        tasks: The leaf tasks by name.
+        specs: The groups that have a score of their own.
+        num_docs: Documents that will be scored, by leaf task.
+    """
+    metrics = {name: list(task.aggregation()) or ["acc"] for name, task in tasks.items()}
+    first = {name: _primary([(metric, "") for metric in known])[0] for name, known in metrics.items()}
+    plan: dict[str, PlannedTask] = {}
+    inside: set[str] = set()
+    for spec in sorted(specs, key=lambda spec: -len(spec.tasks)):
+        known = [m for m in spec.metrics if any(m in metrics[name] for name in spec.tasks)]
+        votes = {m: sum(first[name] == m for name in spec.tasks) for m in known}
+        best = max(votes, key=lambda metric: votes[metric], default=None)
+        members = [name for name in spec.tasks if best in metrics[name]]
+        if not inside.issuperset(members):
+            plan[spec.group] = PlannedTask(sum(num_docs[name] for name in members), expected_kind(tasks[members[0]]))
+        inside.update(members)
+    alone = {
+        name: PlannedTask(num_docs[name], expected_kind(task)) for name, task in tasks.items() if name not in inside
+    }
+    return plan | alone
 
 
 def expected_kind(task: Task) -> MetricKind:
@@ -160,18 +206,36 @@ def _metric_samples(
                 MetricSample(
                     metric=metric,
                     filter=filter_name,
-                    value=float(loglikelihood),
+                    value=_finite(loglikelihood),
                     num_bytes=_num_bytes(requests[0], metrics),
-                    num_words=int(weight) if weight is not None and metric == "word_perplexity" else None,
+                    num_words=int(weight) if weight is not None and metric not in PER_BYTE else None,
                 )
             )
         elif _kind(task, metric, [value]) == "corpus":
-            item = json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x))
+            item = _item(value)
             samples.append(MetricSample(metric=metric, filter=filter_name, value=None, item=item))
         else:
             answer = _answer(task, doc, metric, filtered)
-            samples.append(MetricSample(metric=metric, filter=filter_name, value=float(value), answer=answer))
+            samples.append(MetricSample(metric=metric, filter=filter_name, value=_finite(value), answer=answer))
     return samples
+
+
+def _complete(found: Sequence[MetricSample], keys: Iterable[tuple[str, str]]) -> tuple[MetricSample, ...]:
+    """One sample per metric and filter: a task may leave out those that a document says nothing about."""
+    known = {(sample.metric, sample.filter) for sample in found}
+    return *found, *(MetricSample(metric=m, filter=f, value=None) for m, f in keys if (m, f) not in known)
+
+
+def _finite(value: Any) -> float | None:
+    """The number, or `None` for NaN: the document does not count under this metric."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _item(value: Any) -> str:
+    """The value as JSON, in which NaN is null."""
+    text = json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else str(x))
+    return json.dumps(json.loads(text, parse_constant=lambda name: None))
 
 
 def _num_bytes(request: Instance, metrics: dict[str, Any]) -> int:
@@ -199,21 +263,20 @@ def _answer(task: Task, doc: Any, metric: str, filtered: Sequence[Any]) -> str |
 
 
 def group_specs(groups: dict[str, Group], asked: Sequence[str]) -> tuple[GroupSpec, ...]:
-    """The groups that have a score of their own: those asked for, or what they consist of where they only collect."""
-    specs: list[GroupSpec] = []
+    """The groups that have a score of their own, among those asked for and what they consist of, each once."""
+    found: dict[str, Group] = {}
     todo = [groups[name] for name in asked if name in groups]
     while todo:
         group = todo.pop(0)
-        aggregated = group.aggregate_metric_list or []
-        if not aggregated:
-            todo.extend(groups[name] for name in group.child_names if name in groups)
-            continue
-        specs.append(
-            GroupSpec(
-                group=group.name,
-                tasks=tuple(task.task_name for task in group.get_all_tasks()),
-                metrics=tuple(str(entry.metric) for entry in aggregated),
-                weight_by_size=all(entry.weight_by_size for entry in aggregated),
-            )
+        todo.extend(group.get_all_groups(recursive=False))
+        if group.aggregate_metric_list:
+            found.setdefault(group.name, group)
+    return tuple(
+        GroupSpec(
+            group=name,
+            tasks=tuple(dict.fromkeys(task.task_name for task in group.get_all_tasks())),
+            metrics=tuple(str(entry.metric) for entry in group.aggregate_metric_list or []),
+            weight_by_size=all(entry.weight_by_size for entry in group.aggregate_metric_list or []),
         )
-    return tuple(specs)
+        for name, group in found.items()
+    )

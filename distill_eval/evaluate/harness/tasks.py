@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import math
@@ -51,24 +52,28 @@ class Built(NamedTuple):
     """Characters of all requests: what the time to score them goes by, roughly."""
 
 
-def expand(manager: TaskManager, names: Sequence[str]) -> list[str]:
-    """Names of the leaf tasks that these tasks, groups and tags stand for.
+def matching(manager: TaskManager, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The tasks, groups and tags of these names; `*` and `?` stand for any characters, as in lm-eval.
 
     Raises:
-        TaskError: a name is unknown; the nearest ones are offered.
+        TaskError: a name is unknown (the nearest ones are offered), or nothing matches a pattern.
     """
-    for name in names:
-        if name not in manager.task_index:
-            unknown("task", name, manager.task_index, error=TaskError)
-    return list(dict.fromkeys(leaf for name in names for leaf in leaf_names(manager, name)))
+    names: list[str] = []
+    for pattern in patterns:
+        found = sorted(fnmatch.filter(manager.task_index, pattern)) if set("*?[") & set(pattern) else [pattern]
+        if not found or found[0] not in manager.task_index:
+            unknown("task", pattern, manager.task_index, error=TaskError)
+        names += found
+    return tuple(dict.fromkeys(names))
 
 
 def yaml_configs(manager: TaskManager, names: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
-    """The YAML file and content of each task or group, functions unresolved."""
+    """The YAML file and content of each task and group that the names stand for, functions unresolved."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    paths = [entry.yaml_path for name in names if (entry := manager.task_index.get(name)) and entry.yaml_path]
-    return [(path, load_yaml(path, resolve_func=False)) for path in dict.fromkeys(paths)]
+    entries = (manager.task_index[below] for name in names for below in _below(manager, name))
+    paths = dict.fromkeys(entry.yaml_path for entry in entries if entry.yaml_path)
+    return [(path, load_yaml(path, resolve_func=False)) for path in paths]
 
 
 def load_tasks(manager: TaskManager, names: Sequence[str], options: TaskOptions) -> Loaded:
@@ -81,10 +86,13 @@ def load_tasks(manager: TaskManager, names: Sequence[str], options: TaskOptions)
     tasks: dict[str, Task] = {}
     groups: dict[str, Group] = {}
     seed_everything(options.seed)
-    for leaf in expand(manager, names):
-        _refuse_code(manager, leaf, options)
+    names = matching(manager, names)
+    _refuse_code(yaml_configs(manager, names), options)
     for name in names:
         loaded = _load_one(manager, name)
+        for twice in tasks.keys() & loaded["tasks"].keys():
+            if tasks[twice].dump_config() != loaded["tasks"][twice].dump_config():
+                raise TaskError(f"{name!r} changes settings of {twice!r}, which is asked for too: compare them apart")
         tasks.update(loaded["tasks"])
         groups.update(loaded.get("groups", {}))
     for task in tasks.values():
@@ -105,36 +113,50 @@ def seed_everything(seed: int) -> None:
 def leaf_names(manager: TaskManager, name: str) -> list[str]:
     """Names of the tasks that a task, tag or group stands for (those that the index knows)."""
     from lm_eval.tasks._index import Kind
+
+    return [below for below in _below(manager, name) if manager.task_index[below].kind is not Kind.GROUP]
+
+
+def _below(manager: TaskManager, name: str) -> list[str]:
+    """The task or group itself, and every task and group inside it; a tag stands for its tasks."""
+    from lm_eval.tasks._index import Kind
     from lm_eval.tasks._yaml_loader import load_yaml
 
     entry = manager.task_index.get(name)
     if entry is None:
         return []
     if entry.kind is Kind.TAG:
-        return sorted(entry.tags)
-    if entry.kind is not Kind.GROUP or entry.yaml_path is None:
-        return [name]
-    members = load_yaml(entry.yaml_path, resolve_func=False).get("task") or []
-    found: list[str] = []
-    for member in members if isinstance(members, list) else [members]:
-        inner = member if isinstance(member, str) else member.get("task") or member.get("group")
-        if isinstance(inner, str) and inner != name:
-            found.extend(leaf_names(manager, inner))
+        return list(dict.fromkeys(below for task in sorted(entry.tags) for below in _below(manager, task)))
+    found = [name]
+    if entry.kind is Kind.GROUP and entry.yaml_path is not None:
+        members = load_yaml(entry.yaml_path, resolve_func=False).get("task")
+        for member in _members(manager, members):
+            found += _below(manager, member) if member != name else []
     return list(dict.fromkeys(found))
 
 
-def _refuse_code(manager: TaskManager, name: str, options: TaskOptions) -> None:
-    """Refuse a task that runs generated code or a data set's own loading code, before any of it is imported."""
-    from lm_eval.tasks._yaml_loader import load_yaml
+def _members(manager: TaskManager, value: Any) -> list[str]:
+    """Names in a group's `task` field: plain ones, tasks with settings of their own, and groups written inline."""
+    if isinstance(value, list):
+        return [name for item in value for name in _members(manager, item)]
+    if isinstance(value, dict):
+        inner = value.get("group")
+        return [str(inner)] if inner in manager.task_index else _members(manager, value.get("task"))
+    return [value] if isinstance(value, str) else []
 
-    path = manager.task_index[name].yaml_path
-    config = load_yaml(path, resolve_func=False) if path else {}
-    if config.get("unsafe_code") and not options.confirm_run_unsafe_code:
-        raise TaskError(
-            f"task {name!r} runs code that the model writes. Allow it with --confirm-run-unsafe-code, in a sandbox"
-        )
-    if (config.get("dataset_kwargs") or {}).get("trust_remote_code") and not options.trust_remote_code:
-        raise TaskError(f"task {name!r} loads its data set with code from the Hub. Allow it with --trust-remote-code")
+
+def _refuse_code(configs: Sequence[tuple[Path, dict[str, Any]]], options: TaskOptions) -> None:
+    """Refuse a task that runs generated code or a data set's own loading code, before any of it is imported."""
+    for path, config in configs:
+        name = config.get("task") if isinstance(config.get("task"), str) else path.stem
+        if config.get("unsafe_code") and not options.confirm_run_unsafe_code:
+            raise TaskError(
+                f"task {name!r} runs code that the model writes. Allow it with --confirm-run-unsafe-code, in a sandbox"
+            )
+        if (config.get("dataset_kwargs") or {}).get("trust_remote_code") and not options.trust_remote_code:
+            raise TaskError(
+                f"task {name!r} loads its data set with code from the Hub. Allow it with --trust-remote-code"
+            )
 
 
 def _load_one(manager: TaskManager, name: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ HARMLESS = frozenset(
         "do_sample",
         "eos_token_id",
         "max_length",
-        "max_new_tokens",
         "min_p",
         "output_attentions",
         "output_hidden_states",
@@ -37,7 +36,19 @@ HARMLESS = frozenset(
         "use_cache",
     }
 )
-"""Settings of a generation config that do not change greedy decoding."""
+"""Settings of a generation config that do not change greedy decoding.
+
+Not `max_new_tokens`: to transformers it counts more than the `max_length` that lm-eval asks for.
+"""
+
+
+class NonFiniteError(Exception):
+    """Raised when logits are NaN or infinite."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"the logits of row {row} are not numbers")
+        self.row = row
+        """Of a batch, or the index of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,9 @@ def generate(
     """Greedy continuations of the requests that are not `done`, as token ids, batch by batch.
 
     Batches depend on all requests, so that a resumed run computes the same ones.
+
+    Raises:
+        NonFiniteError: with the index of a request whose logits are NaN or infinite.
     """
     for rows in _batches(model, requests):
         if not done.issuperset(rows):
@@ -108,7 +122,9 @@ def _generate_batch(model: Any, tokenizer: Any, requests: dict[int, GenerateRequ
             use_cache=True,
             logits_to_keep=1,
         )
-        next_B: Tensor = output.logits[:, -1].float().argmax(-1)
+        logits_BV = output.logits[:, -1].float()
+        next_B: Tensor = logits_BV.argmax(-1)
+        _refuse_nan(logits_BV.gather(-1, next_B[:, None])[:, 0], active)  # NaN counts as the largest
         going = []
         for place, (row, token) in enumerate(zip(active, next_B.tolist(), strict=True)):
             texts[row].append(token)
@@ -123,6 +139,23 @@ def _generate_batch(model: Any, tokenizer: Any, requests: dict[int, GenerateRequ
         tokens_BT = next_B[:, None]
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(active), 1)], dim=1)
     return texts
+
+
+def refuse_nan(tokens_BT: Tensor, logits_BV: Tensor) -> Tensor:
+    """The logits as they are: a logits processor for transformers' `generate`.
+
+    Raises:
+        NonFiniteError: with the row of the batch whose largest logit is NaN or infinite.
+    """
+    del tokens_BT
+    _refuse_nan(logits_BV.amax(-1), range(len(logits_BV)))
+    return logits_BV
+
+
+def _refuse_nan(largest_B: Tensor, rows: Sequence[int]) -> None:
+    wrong = largest_B.isfinite().logical_not().nonzero()
+    if len(wrong):
+        raise NonFiniteError(rows[int(wrong[0])])
 
 
 def _is_finished(

@@ -30,19 +30,20 @@ def can_prepack(model: Any) -> bool:
 def prepack(model: Any) -> int:
     """Give every `nn.Linear` of the model a packed weight in place of its own; returns how many.
 
-    The weight that is tied to the embedding keeps its plain copy too. The model can run forward as before, but can
-    no longer be trained or saved.
+    The weight that is tied to the embedding keeps its plain copy too; of the others the shape remains. The model can
+    run forward as before, but can no longer be trained or saved. A layer that is packed already stays as it is.
     """
     embedding = model.get_input_embeddings().weight
     count = 0
     for module in model.modules():
-        if module.__class__ is not nn.Linear:
+        if module.__class__ is not nn.Linear or "forward" in vars(module):
             continue
         packed = torch.ops.mkldnn._reorder_linear_weight(module.weight.detach(), TYPICAL_ROWS)
         bias: Tensor | None = getattr(module, "bias", None)  # None when the layer has none, whatever the stubs say
         vars(module)["forward"] = _Packed(packed, bias, module.out_features)
         if module.weight is not embedding:
-            module.weight = nn.Parameter(torch.empty(0), requires_grad=False)
+            shape = module.weight.new_full((), torch.nan).expand_as(module.weight)  # one number in memory
+            module.weight = nn.Parameter(shape, requires_grad=False)
         count += 1
     return count
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,13 +26,8 @@ HALF_TOLERANCE = (0.25, 0.05)
 """bfloat16 and float16: a row's rounding already depends on its batch, in lm-eval as well."""
 
 
-def reason_against(model: Any, longest: int = 0) -> str | None:
-    """Why the model's structure rules out sharing prefixes, or `None`.
-
-    Args:
-        model: A transformers model.
-        longest: Tokens of the longest request.
-    """
+def reason_against(model: Any) -> str | None:
+    """Why the model's structure rules out sharing prefixes, or `None`."""
     config = model.config.get_text_config()
     if model.config.is_encoder_decoder:
         return "an encoder-decoder model has no prefix to share"
@@ -41,12 +38,22 @@ def reason_against(model: Any, longest: int = 0) -> str | None:
     others = sorted(set(getattr(config, "layer_types", None) or ()) - LAYER_TYPES)
     if others:
         return f"layers of type {', '.join(others)} carry state from token to token or mask it in their own way"
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {str(entry.get("rope_type")) for entry in [rope, *(v for v in rope.values() if isinstance(v, dict))]}
-    original = rope.get("original_max_position_embeddings") or getattr(config, "max_position_embeddings", 0)
-    if kinds & LENGTH_DEPENDENT_ROPE and longest > int(original or 0):
-        return f"rotary embeddings of type {', '.join(sorted(kinds & LENGTH_DEPENDENT_ROPE))} depend on the longest row"
     return None
+
+
+def rope_limit(model: Any) -> int:
+    """Tokens beyond which a row's rotary embeddings depend on the longest row of the forward pass.
+
+    `sys.maxsize` when they never do. Phi-3.5, of type `longrope`: 4,096.
+    """
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    limits = [
+        int(entry.get("original_max_position_embeddings") or config.max_position_embeddings)
+        for entry in [rope, *(value for value in rope.values() if isinstance(value, dict))]
+        if entry.get("rope_type") in LENGTH_DEPENDENT_ROPE
+    ]
+    return min(limits, default=sys.maxsize)
 
 
 def choose_batch_tokens(model: Any) -> int:
@@ -56,10 +63,13 @@ def choose_batch_tokens(model: Any) -> int:
 
 def reference_scores(model: Any, requests: Sequence[TokenRequest]) -> list[LogLikelihood]:
     """The requests scored one by one with the model's own forward pass."""
+    can_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
     scores = []
     for request in requests:
+        tokens = torch.tensor([request.inputs], device=model.device)
+        few = {"logits_to_keep": len(request.targets)} if can_keep else {}
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([request.inputs], device=model.device), use_cache=False).logits[0]
+            logits = model(input_ids=tokens, use_cache=False, **few).logits[0]
         logprobs = logits[-len(request.targets) :].float().log_softmax(-1).cpu()
         targets = torch.tensor(request.targets)
         picked = logprobs.gather(-1, targets[:, None]).sum()
@@ -70,7 +80,7 @@ def reference_scores(model: Any, requests: Sequence[TokenRequest]) -> list[LogLi
 def disagreement(
     scorer: PackedScorer, requests: Sequence[TokenRequest], expected: Sequence[LogLikelihood]
 ) -> str | None:
-    """How the packed scores of these requests differ from the expected ones, or `None` if they agree."""
+    """How the packed scores of these requests differ from the expected ones of the first, or `None` if they agree."""
     found: dict[int, LogLikelihood] = {}
     try:
         scorer.score(requests, on_scores=found.update, on_tokens=lambda seen, total: None)

@@ -26,11 +26,14 @@ class Column:
     higher_is_better: bool = True
     answers: list | None = None
     num_bytes: list | None = None
+    num_words: list | None = None
     items: list | None = None
     score: float | None = None
+    reason: str | None = None
 
     def run(self):
-        score = self.score if self.items or self.score is not None else sum(self.values) / len(self.values)
+        given = self.items or self.reason or self.score is not None
+        score = self.score if given else sum(self.values) / len(self.values)
         return MetricRun(
             metric=self.metric,
             filter=self.filter,
@@ -38,6 +41,7 @@ class Column:
             aggregation=self.aggregation,
             higher_is_better=self.higher_is_better,
             value=score,
+            value_reason=self.reason,
             primary=self.primary,
         )
 
@@ -51,6 +55,7 @@ class Column:
             value=at(self.values),
             answer=at(self.answers),
             num_bytes=at(self.num_bytes),
+            num_words=at(self.num_words),
             item=at(self.items),
         )
 
@@ -130,11 +135,9 @@ def criterion(min_retention=0.95, margin=None, level=0.95):
     return Criterion(min_retention=None if margin is not None else min_retention, margin=margin, level=level)
 
 
-def run(teacher, *students, plan=None, seed=0, **options):
+def run(teacher, *students, seed=0, **options):
     """`compare` with the arguments that a test seldom cares for."""
-    return compare(
-        teacher, list(students), criterion(**options), seed=seed, provenance=PROVENANCE, power_plan=plan or {}
-    )
+    return compare(teacher, list(students), criterion(**options), seed=seed, provenance=PROVENANCE)
 
 
 def binary(right, **options):
@@ -143,21 +146,31 @@ def binary(right, **options):
     return Task([Column([float(value) for value in right], **options)], **task)
 
 
-def text(bits, num_bytes, metrics=("word_perplexity", "byte_perplexity", "bits_per_byte")):
-    """A task measured by log-likelihood: bits per byte of each document, and its bytes."""
+AGGREGATIONS = {"bits_per_byte": "bits_per_byte", "perplexity": "perplexity"}
+
+
+def text(bits, num_bytes, metrics=("word_perplexity", "byte_perplexity", "bits_per_byte"), primary=True):
+    """A task measured by log-likelihood: bits per byte of each document, and its bytes; about five are a word."""
     nats = [-b * n * math.log(2) for b, n in zip(bits, num_bytes, strict=True)]
-    scores = {"word_perplexity": 20.0, "byte_perplexity": 2.0, "bits_per_byte": 1.0, "perplexity": 9.0}
+    num_words = [n // 5 + 1 for n in num_bytes]
+    scores = {
+        "bits_per_byte": lambda: -sum(nats) / sum(num_bytes) / math.log(2),
+        "byte_perplexity": lambda: math.exp(-sum(nats) / sum(num_bytes)),
+        "word_perplexity": lambda: math.exp(-sum(nats) / sum(num_words)),
+        "perplexity": lambda: math.exp(-sum(nats) / len(nats)),
+    }
     return Task(
         [
             Column(
                 nats,
                 metric=metric,
                 kind="loglikelihood",
-                primary=index == 0,
-                aggregation="weighted_perplexity",
+                primary=primary and index == 0,
+                aggregation=AGGREGATIONS.get(metric, "weighted_perplexity"),
                 higher_is_better=False,
                 num_bytes=num_bytes,
-                score=scores[metric],
+                num_words=num_words if metric == "word_perplexity" else None,
+                score=scores[metric](),
             )
             for index, metric in enumerate(metrics)
         ]

@@ -54,3 +54,11 @@ def test_corpus_metrics():
     assert 0.94 <= rates.difference <= 0.96
     assert 0.94 <= rates.retention <= 0.96
     assert max(rates.passed_at_margin, rates.passed_at_retention) <= 0.05
+
+
+def test_losses_that_grow_with_very_uneven_lengths_are_known_to_be_held_too_seldom():
+    """What docs/design/statistics.md says that it cannot do, and what a finding warns of."""
+    rates = simulation.simulate(simulation.bits(200, "lognormal", 1.5, trend=0.01), 4000, seed=0)
+    assert 0.91 <= rates.difference <= 0.94
+    assert 0.91 <= rates.retention <= 0.94
+    assert 0.05 <= rates.passed_at_margin <= 0.085

@@ -21,7 +21,7 @@ def test_nothing_to_say():
 def test_differences_that_are_allowed_are_said():
     changed = {
         "engine": "vllm",
-        "engine_version": "0.32",
+        "engine_version": "vllm 0.32",
         "dtype": "bfloat16",
         "lm_eval_version": "0.4.14",
         "device": "cuda",
@@ -34,7 +34,10 @@ def test_differences_that_are_allowed_are_said():
         (
             "high",
             "small",
-            "Scored by vllm 0.32, the teacher by transformers 5.19.0: part of the difference may be the engine's.",
+            (
+                "Scored by vllm 0.32, the teacher by transformers 5.19.0, torch 2.13.0: part of the difference may be "
+                "the engine's."
+            ),
         ),
         ("medium", "small", "Run in bfloat16, the teacher in float32: part of the difference may be the dtype's."),
         ("medium", "small", "Evaluated with lm-eval 0.4.14, the teacher with 0.4.13."),
@@ -139,3 +142,31 @@ def test_a_rise_is_the_loss_where_lower_is_better():
     assert found.findings[0].text == (
         "Has only 3 documents: a rise below 0.226 bits/byte cannot be seen, and the criterion allows 0.0528 bits/byte."
     )
+
+
+def lengths_finding(num_bytes):
+    from unit.compare.build import text
+
+    teacher = {"wiki": text([1.0 + 0.01 * (i % 7) for i in range(len(num_bytes))], num_bytes)}
+    student = {"wiki": text([1.0 + 0.01 * (i % 5) for i in range(len(num_bytes))], num_bytes)}
+    found = run(evaluated("big", teacher), evaluated("small", student))
+    return [(f.weight, f.subject, f.text) for f in found.findings if "uneven" in f.text]
+
+
+def test_texts_of_very_uneven_length_are_said():
+    assert lengths_finding([10_000] * 5 + [100] * 195) == [
+        (
+            "medium",
+            "wiki",
+            (
+                "Its 200 documents are so uneven in length that they say as much as 10 of equal length: if a student "
+                "loses more on longer texts, its interval is too narrow and passes it too easily "
+                "(docs/design/statistics.md, What it cannot do)."
+            ),
+        )
+    ]
+
+
+def test_texts_of_like_length_are_not():
+    assert lengths_finding([100, 150] * 20) == []
+    assert lengths_finding([400] * 10 + [100] * 30) == []

@@ -21,10 +21,10 @@ REALS = st.lists(st.tuples(st.floats(0.01, 1.0), st.floats(0.01, 1.0)), min_size
 
 
 def only(teacher, student, **options):
-    """The one entry of comparing one task."""
+    """The one entry that carries a verdict of comparing one task."""
     found = run(evaluated("big", {"task": teacher}), evaluated("small", {"task": student}), **options)
-    assert len(found.entries) == 1
-    return found.entries[0]
+    (entry,) = [entry for entry in found.entries if entry.primary]
+    return entry
 
 
 def real(values, **options):
@@ -119,6 +119,28 @@ def test_lower_is_better():
     assert margin.verdict == "PASS"
 
 
+def test_lower_is_better_of_shares():
+    """As in crows_pairs: 1 is a stereotype preferred, so 0 is right, and the student is the better model."""
+    teacher, student = cells(both=50, student_only=4, teacher_only=16, neither=30)
+    stereotype = {"metric": "pct_stereotype", "higher_is_better": False, "options": 2}
+    found = only(binary(teacher, **stereotype), binary(student, **stereotype))
+    assert (found.flips.num_harmful, found.flips.num_beneficial) == (4, 16)
+    assert found.difference.value == -0.12
+    assert found.retention.value == pytest.approx(66 / 54)
+    assert found.contrast.value == pytest.approx(0.66 - 0.95 * 0.54)
+    assert found.verdict == "PASS"
+    assert (found.chance, found.retention_above_chance.value) == (None, None)
+    assert found.retention_above_chance.reason == "guessing has no score where lower is better"
+
+
+def test_wrong_answers_where_lower_is_better_are_those_that_score_1():
+    options = {"higher_is_better": False}
+    found = only(
+        binary([1, 1, 0, 0], answers=list("ABCD"), **options), binary([1, 1, 0, 0], answers=list("ACCE"), **options)
+    )
+    assert found.flips.num_wrong_to_other_wrong == 1
+
+
 def test_bits_per_byte():
     num_bytes = [100, 400, 50, 800]
     found = only(text([1.0, 0.8, 1.2, 0.9], num_bytes), text([1.1, 0.9, 1.1, 1.0], num_bytes))
@@ -127,7 +149,7 @@ def test_bits_per_byte():
     assert (found.metric, found.unit, found.higher_is_better) == ("bits_per_byte", "bits/byte", False)
     assert (found.teacher.value, found.student.value) == (pytest.approx(teacher), pytest.approx(student))
     assert found.retention.value == pytest.approx(teacher / student)
-    assert (found.lm_eval_teacher, found.lm_eval_student) == (1.0, 1.0)
+    assert (found.lm_eval_teacher, found.lm_eval_student) == pytest.approx((teacher, student))
     assert found.test == "paired t, documents weighted by bytes"
     assert found.power.reason == "the spread of a loglikelihood metric is not known before the run"
 
@@ -225,8 +247,6 @@ def test_real_scores_that_all_change_alike_show_no_variance():
 
 
 def test_broken_samples_are_refused():
-    with pytest.raises(ArtifactError, match="a document has the value None for acc of task, expected a number"):
-        only(Task([Column([1.0, None], score=0.5)]), Task([Column([1.0, 1.0])]))
     with pytest.raises(ArtifactError, match="a document has the value inf for f1 of task, expected a number"):
         only(real([1.0, math.inf]), real([1.0, 1.0]))
     with pytest.raises(ArtifactError, match="acc of task is stored as a 0/1 metric but has other values"):
@@ -235,6 +255,34 @@ def test_broken_samples_are_refused():
         only(text([1.0, 1.0], [100, 100]), text([1.0, 1.0], [90, 100]))
     with pytest.raises(ArtifactError, match="acc is binary in one evaluation and corpus in the other"):
         only(binary([1, 0]), Task([Column([1.0, 0.0], kind="corpus", score=0.5)]))
+
+
+def test_a_metric_without_a_number_on_some_documents_has_no_evidence_and_says_so():
+    def task(second):
+        return Task(
+            [Column([1.0, 0.0, 1.0]), Column([0.5, second, 0.2], metric="rouge", kind="real", primary=False, score=0.3)]
+        )
+
+    found = run(evaluated("big", {"task": task(None)}), evaluated("small", {"task": task(0.4)}))
+    acc, rouge = found.entries
+    reason = "1 of 3 documents have no number under this metric"
+    assert (rouge.teacher.value, rouge.student.value, rouge.difference.value) == (0.3, 0.3, 0.0)
+    assert {part.reason for part in (rouge.teacher, rouge.difference, rouge.retention, rouge.contrast)} == {reason}
+    assert (rouge.p_value, rouge.verdict) == (None, None)
+    assert (acc.teacher.value, acc.retention.value) == (pytest.approx(2 / 3), 1.0)
+    assert from_json(Retention, to_json(found), source="test") == found
+    lost = only(Task([Column([1.0, None], score=0.5)]), Task([Column([1.0, 1.0])]))
+    assert (lost.verdict, lost.flips) == ("INCONCLUSIVE", None)
+    assert lost.contrast.reason == "1 of 2 documents have no number under this metric"
+
+
+def test_a_score_that_lm_eval_does_not_give_is_none_with_its_reason():
+    reason = "lm-eval's aggregation gives nan on these documents"
+    bias = {"metric": "bias", "kind": "corpus", "aggregation": "agg_bias", "items": ["[1]", "[0]"]}
+    found = only(Task([Column(reason=reason, **bias)]), Task([Column(score=0.1, **bias)]))
+    assert (found.teacher.value, found.teacher.reason) == (None, reason)
+    assert (found.lm_eval_teacher, found.lm_eval_student, found.lm_eval_reason) == (None, 0.1, reason)
+    assert (found.difference.value, found.verdict) == (None, "INCONCLUSIVE")
 
 
 def test_zero_one_beside_real_scores_are_real():
@@ -248,7 +296,7 @@ def test_a_teacher_is_its_own_equal():
     tasks, groups = everything()
     model = evaluated("big", tasks, groups=groups)
     found = run(model, model)
-    assert len(found.entries) == 7
+    assert len(found.entries) == 9
     for entry in found.entries:
         assert (entry.retention.value, entry.difference.value, entry.p_value) == (1.0, 0.0, 1.0)
         assert entry.flips is None or (entry.flips.num_harmful, entry.flips.num_beneficial) == (0, 0)
@@ -379,16 +427,13 @@ def test_holm_adjusts_over_the_primary_entries_of_each_student():
     assert {e.p_adjusted for e in found.entries if not e.primary} == {None}
 
 
-def test_the_plan_is_kept_and_filled_in():
+def test_what_was_planned_is_stored_beside_what_was_seen():
     teacher, student = cells(both=50, student_only=6, teacher_only=8, neither=36)
-    plan = planned_power(100, kind="binary", level=0.95, discordance=0.3)
-    found = only(binary(teacher), binary(student), plan={"task": plan})
-    assert found.power.planned_discordance == 0.3
-    assert found.power.planned_detectable_drop == plan.planned_detectable_drop
+    found = only(binary(teacher), binary(student))
+    plan = planned_power(100, kind="binary", level=0.95)
+    assert (found.power.planned_discordance, found.power.planned_detectable_drop) == (0.2, plan.planned_detectable_drop)
     half = max(found.difference.value - found.difference.ci_low, found.difference.ci_high - found.difference.value)
     assert found.power.detectable_drop == pytest.approx(half * (1 + 0.8416212 / 1.9599640), rel=1e-6)
-    unplanned = only(binary(teacher), binary(student))
-    assert unplanned.power.planned_discordance == 0.2
 
 
 def test_the_documents_to_settle_settle_it():
@@ -426,10 +471,42 @@ def test_a_criterion_out_of_range_is_refused(bad, message):
 
     model = evaluated("big", {"task": binary([1, 0])})
     with pytest.raises(UsageError) as error:
-        compare(model, [model], bad, seed=0, provenance=PROVENANCE, power_plan={})
+        compare(model, [model], bad, seed=0, provenance=PROVENANCE)
     assert str(error.value) == message
 
 
 def test_no_student_is_refused():
     with pytest.raises(UsageError, match="there is no student to compare: name one with --student"):
         run(evaluated("big", {"task": binary([1, 0])}))
+
+
+def test_a_margin_that_every_student_meets_is_refused():
+    tasks = {"arc": binary([1, 0]), "squad": real([0.5, 0.6])}
+    with pytest.raises(UsageError) as error:
+        run(evaluated("big", tasks), evaluated("small", tasks), margin=2.0)
+    assert str(error.value) == (
+        "--margin 2: arc is scored from 0 to 1, so every student would pass. Expected less than 1; for 2 points type "
+        "--margin 0.02"
+    )
+    assert only(real([0.5, 0.6]), real([0.5, 0.6]), margin=2.0).verdict == "PASS"
+    assert only(binary([1, 0]), binary([1, 0]), margin=0.9).verdict == "INCONCLUSIVE"
+
+
+def test_a_margin_without_end_is_refused():
+    with pytest.raises(UsageError, match=r"--margin is inf: expected a number of at least 0, such as 0\.02"):
+        run(evaluated("big", {"arc": binary([1, 0])}), margin=math.inf)
+
+
+def test_the_tasks_facts_are_kept():
+    changes = {"version": "2.0", "num_fewshot": 5, "dataset": "org/arc:easy", "dataset_revision": "abc"}
+    model = evaluated("big", {"arc": binary([1, 0, 1], total=9, changes=changes)})
+    (task,) = run(model, model).tasks
+    assert (task.task, task.version, task.num_fewshot, task.num_docs, task.num_docs_total) == ("arc", "2.0", 5, 3, 9)
+    assert (task.dataset, task.dataset_revision, task.output_type) == ("org/arc:easy", "abc", "multiple_choice")
+    assert task.prompts_digest == "p" * 64
+
+
+def test_documents_of_uneven_length_say_less():
+    found = only(text([1.0, 1.1, 0.9], [100, 100, 800]), text([1.0, 1.2, 1.0], [100, 100, 800]))
+    assert found.num_pairs_effective == pytest.approx(1000**2 / (100**2 + 100**2 + 800**2))
+    assert only(binary([1, 0, 1]), binary([1, 0, 1])).num_pairs_effective == 3.0

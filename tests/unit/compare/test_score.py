@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, norm
 from statsmodels.stats.proportion import _confint_riskratio_paired_nam, proportion_confint
 
-from distill_eval.compare.evidence import binary_evidence
+from distill_eval.compare.evidence import binary_evidence, real_evidence
 from distill_eval.compare.score import Support, mean_interval, ratio_interval
 
 TABLES = st.tuples(*(st.integers(0, 40) for _ in range(4))).filter(sum)
@@ -156,3 +156,10 @@ def test_the_unseen_documents_do_not_widen_a_score_interval_at_95_percent():
         assert found.linear(*weights, 0.95).high == pytest.approx(bare.linear(*weights, 0.95).high, abs=1e-12)
     assert found.ratio(0.0, 0.95).low == pytest.approx(bare.ratio(0.0, 0.95).low, abs=1e-12)
     assert found.ratio(0.0, 0.95).high == pytest.approx(bare.ratio(0.0, 0.95).high, abs=1e-12)
+
+
+@pytest.mark.parametrize("make", [binary_evidence, real_evidence])
+def test_one_document_alone_has_a_range_but_no_interval(make):
+    found = make(np.ones((1, 1)), np.ones((1, 1)))
+    assert found.bounds == (0.0, 1.0)
+    assert np.isnan([found.linear(1.0, -1.0, 0.95).low[0], found.linear(1.0, -1.0, 0.95).high[0]]).all()

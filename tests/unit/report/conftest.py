@@ -20,6 +20,7 @@ from distill_eval.schema.retention import (
     Provenance,
     Retention,
     StudentVerdict,
+    TaskFacts,
 )
 
 NO_RETENTION = "the teacher's score is 0, so a ratio to it is undefined"
@@ -63,6 +64,7 @@ def make_entry(ref: str, task: str, *, teacher: float = 0.6, student: float = 0.
         group=None,
         num_tasks=1,
         num_pairs=pairs,
+        num_pairs_effective=float(pairs),
         num_docs_total=changes.get("num_docs_total", pairs),
         chance=0.25,
         teacher=make_estimate(teacher, 0.03),
@@ -99,9 +101,9 @@ def make_power(**changes: Any) -> Power:
 
 
 def make_bits(ref: str, task: str, **changes: Any) -> Entry:
-    """Perplexity compared as bits per byte: no chance, no flips."""
+    """Bits per byte of a text: no chance, no flips."""
     common: dict[str, Any] = {
-        "metric": "perplexity",
+        "metric": "bits_per_byte",
         "kind": "loglikelihood",
         "unit": "bits/byte",
         "higher_is_better": False,
@@ -109,15 +111,44 @@ def make_bits(ref: str, task: str, **changes: Any) -> Entry:
         "retention": make_estimate(0.8123 / 0.8247, 0.011),
         "retention_above_chance": Estimate(value=None, reason=NO_OPTIONS),
         "difference": make_estimate(0.8247 - 0.8123, 0.008),
-        "test": "paired bootstrap",
+        "test": "paired t, documents weighted by bytes",
         "p_value": 0.00002,
         "p_adjusted": 0.00004,
         "flips": None,
-        "lm_eval_teacher": 21.3742,
-        "lm_eval_student": 22.1184,
         "power": make_power(detectable_drop=0.0113),
     }
     return make_entry(ref, task, teacher=0.8123, student=0.8247, **{**common, **changes})
+
+
+def make_perplexity(ref: str, task: str, **changes: Any) -> Entry:
+    """A perplexity under lm-eval's own name."""
+    common: dict[str, Any] = {
+        "metric": "perplexity",
+        "unit": "perplexity",
+        "retention": make_estimate(21.3742 / 22.1184, 0.009),
+        "difference": make_estimate(22.1184 - 21.3742, 0.21),
+        "test": "paired t of log-likelihoods",
+        "lm_eval_teacher": 21.3742,
+        "lm_eval_student": 22.1184,
+        "power": make_power(detectable_drop=0.3),
+    }
+    made = make_bits(ref, task, **{**common, **changes})
+    return replace(made, teacher=make_estimate(21.3742, 0.9), student=make_estimate(22.1184, 0.9))
+
+
+def make_task(name: str, **changes: Any) -> TaskFacts:
+    made = TaskFacts(
+        task=name,
+        version="1.0",
+        output_type="multiple_choice",
+        num_fewshot=0,
+        num_docs=1000,
+        num_docs_total=1000,
+        prompts_digest="1" * 64,
+        dataset=f"org/{name}",
+        dataset_revision="0123456789abcdef" * 2 + "01234567",
+    )
+    return replace(made, **changes)
 
 
 def make_secondary(entry: Entry, **changes: Any) -> Entry:
@@ -145,6 +176,7 @@ def make_retention(students: tuple[ModelFacts, ...], entries: tuple[Entry, ...],
         teacher=make_model("HuggingFaceTB/SmolLM2-135M-Instruct"),
         students=students,
         manifest=MANIFEST,
+        tasks=tuple(make_task(name) for name in dict.fromkeys(entry.task for entry in entries if entry.num_tasks == 1)),
         entries=entries,
         verdicts=(),
         findings=(),
@@ -205,7 +237,7 @@ def make_fail() -> Retention:
             verdict="PASS",
         ),
         lambada,
-        make_secondary(make_bits(ref, "lambada_openai", num_pairs=500, num_docs_total=5153)),
+        make_secondary(make_perplexity(ref, "lambada_openai", num_pairs=500, num_docs_total=5153)),
         gsm8k,
     )
     return make_retention(
@@ -249,7 +281,8 @@ def make_group() -> Retention:
             )
             for number in range(1, 8)
         )
-        entries.append(make_bits(ref, "wikitext", metric="word_perplexity", verdict="PASS"))
+        entries.append(make_bits(ref, "wikitext", verdict="PASS"))
+        entries.append(make_secondary(make_perplexity(ref, "wikitext", metric="word_perplexity")))
     return make_retention(
         (make_model(first, dtype="bfloat16", size_bytes=1_345_000_000), make_model(second, max_length=131072)),
         tuple(entries),
@@ -325,6 +358,7 @@ def examples() -> SimpleNamespace:
         secondary=make_secondary,
         model=make_model,
         verdict=make_verdict,
+        task=make_task,
         estimate=make_estimate,
         power=make_power,
     )

@@ -41,7 +41,8 @@ def tables(text: str) -> dict[str, list[list[str]]]:
         if token.type == "heading_open":
             heading = content(tokens[index + 1])
         elif token.type == "table_open":
-            current = heading if heading not in found else f"{heading} 2"
+            same = sum(name.startswith(heading) for name in found)
+            current = f"{heading} {same + 1}" if same else heading
             found[current] = []
         elif token.type == "tr_open":
             found[current].append([])
@@ -89,13 +90,15 @@ def test_tables_line_up_when_read_raw(examples: Any, name: str) -> None:
 
 def test_parsed_tables_of_one_student(examples: Any) -> None:
     found = tables(render(examples.fail()))
-    assert list(found) == ["Retention", "Other metrics", "Models", "How to repeat this", "How to repeat this 2"]
+    repeat = ["How to repeat this", "How to repeat this 2", "How to repeat this 3"]
+    assert list(found) == ["Retention", "Other metrics", "Models", *repeat]
     assert {name: (len(table), {len(row) for row in table}) for name, table in found.items()} == {
         "Retention": (5, {13}),
-        "Other metrics": (3, {13}),
+        "Other metrics": (3, {12}),
         "Models": (3, {9}),
         "How to repeat this": (13, {2}),
-        "How to repeat this 2": (5, {2}),
+        "How to repeat this 2": (5, {4}),
+        "How to repeat this 3": (5, {2}),
     }
     assert found["Retention"][1] == [
         "hellaswag",
@@ -112,7 +115,7 @@ def test_parsed_tables_of_one_student(examples: Any) -> None:
         "3.1 pp",
         "FAIL",
     ]
-    assert column(found["Other metrics"], "lm-eval prints") == ["same", "21.3742 / 22.1184"]
+    assert column(found["Other metrics"], "teacher") == ["35.0 %", "21.3742"]
     assert "verdict" not in found["Other metrics"][0]
     assert column(found["Models"], "on disk (of teacher)") == ["269.1 MB (100.0 %)", "163.8 MB (60.9 %)"]
     assert column(found["Models"], "weights SHA-256") == ["5af571cbf074", "c0ffeec0ffee"]
@@ -186,7 +189,8 @@ def test_the_verdict_comes_first(examples: Any) -> None:
     ]
     assert quotes["single"] == (
         "> **Ship `SmolLM2-135M-Instruct`.** It keeps 100.0 % [100.0, 100.0] of the teacher on `arc_easy`; it meets "
-        "the criterion of at most 1 pp lost."
+        "the criterion of at most 1 pp lost. But the teacher cannot be told from guessing on `arc_easy`: what is kept "
+        "of it there means nothing."
     )
 
 
@@ -263,9 +267,11 @@ def test_hostile_names_stay_text(examples: Any) -> None:
     name = clean(examples.hostile_name)
     found = tables(text)
     assert found["Retention"][1][:2] == [name, f"{name} ({name})"]
-    assert {len(row) for row in found["Retention"]} == {14}
+    assert {len(row) for row in found["Retention"]} == {13}
     assert column(found["Models"], "model") == [clean(f"teachers/{examples.hostile_name}"), f"runs/{name}"]
-    assert found["How to repeat this 2"] == [["package", "version"], [name, name]]
+    data = clean(f"org/{examples.hostile_name}@0123456789ab")
+    assert found["How to repeat this 2"][1] == [name, "1.0", "0", data]
+    assert found["How to repeat this 3"] == [["package", "version"], [name, name]]
     fences = [token for token in parse(text) if token.type == "fence"]
     assert [fence.content for fence in fences] == [record.provenance.command + "\n"]
 
@@ -284,10 +290,84 @@ def test_any_name_keeps_the_tables_whole(examples: Any, name: str) -> None:
     text = render(examples.hostile(name))
     assert_nothing_foreign_is_markup(text, html=set())
     found = tables(text)
-    assert len(found) == 6
+    assert len(found) == 7
     assert all(len({len(row) for row in table}) == 1 for table in found.values())
     assert column(found["Retention"], "task") == [clean(name), "wikitext"]
     assert column(found["Other metrics"], "metric") == [
         clean(name) if name == "none" else f"{clean(name)} ({clean(name)})"
     ]
-    assert found["How to repeat this 2"][1] == [clean(name), clean(name)]
+    assert found["How to repeat this 3"][1] == [clean(name), clean(name)]
+
+
+def test_tasks_are_named_with_what_their_documents_are(examples: Any) -> None:
+    tasks = (
+        examples.task("arc_easy", version="2.0", num_fewshot=25),
+        examples.task("own", dataset=None, dataset_revision=None),
+        examples.task("late", dataset_revision=None),
+    )
+    record = replace(examples.retention((examples.model("s"),), (examples.entry("s", "arc_easy"),)), tasks=tasks)
+    assert tables(render(record))["How to repeat this 2"] == [
+        ["task", "version", "shots", "data set"],
+        ["arc_easy", "2.0", "25", "org/arc_easy@0123456789ab"],
+        ["own", "1.0", "0", "not named"],
+        ["late", "1.0", "0", "org/late"],
+    ]
+    many = replace(record, tasks=tuple(examples.task(f"t{number}") for number in range(13)))
+    assert "<summary>Show 13 rows</summary>" in render(many)
+
+
+def test_what_lm_eval_prints_is_shown_where_it_is_another_quantity(examples: Any) -> None:
+    reason = "lm-eval does not print bits per byte for this task"
+    entries = (
+        examples.entry("s", "same"),
+        examples.entry("s", "other", lm_eval_teacher=61.2),
+        examples.bits("s", "none", lm_eval_teacher=None, lm_eval_student=None, lm_eval_reason=reason),
+        examples.bits("s", "half", lm_eval_student=None, lm_eval_reason="it overflows"),
+    )
+    text = render(examples.retention((examples.model("s"),), entries))
+    shown = column(tables(text)["Retention"], "lm-eval prints")
+    assert [cell.partition(" (")[0] for cell in shown] == ["same", "61.2000 / 0.5400", "-", "0.8123 / -"]
+    assert reason in text
+    assert "it overflows" in text
+
+
+def test_tasks_on_which_the_teacher_may_be_guessing_are_named_beside_the_verdict(examples: Any) -> None:
+    moot = Estimate(value=None, reason="the teacher cannot be told from guessing (0.25)")
+    entries = (
+        examples.entry("s", "winogrande", retention_above_chance=moot, verdict="PASS"),
+        examples.entry("s", "arc", verdict="PASS"),
+        examples.entry("s", "lambada", retention_above_chance=moot, chance=None, verdict="PASS"),
+        examples.entry("s", "mmlu", retention_above_chance=moot, verdict="PASS"),
+    )
+    verdict = examples.verdict("s", "PASS", (4, 0, 0), mean_retention=1.0)
+    quote = render(examples.retention((examples.model("s"),), entries, verdicts=(verdict,))).split("\n\n")[1]
+    assert quote == (
+        "> **Ship `s`.** It keeps 100.0 % of the teacher on average over 4 tasks; all 4 tasks meet the criterion of at "
+        "least 95 % retention. But the teacher cannot be told from guessing on `winogrande`, `mmlu`: what is kept of "
+        "it there means nothing."
+    )
+
+
+@given(needed=st.integers(501, 10**6), total=st.integers(500, 10**6))
+@settings(deadline=None, max_examples=100)
+def test_the_documents_needed_never_contradict_those_there_are(examples: Any, needed: int, total: int) -> None:
+    power = examples.power(num_docs_to_settle=needed)
+    entry = examples.entry("s", "t", num_pairs=500, num_docs_total=total, verdict="INCONCLUSIVE", power=power)
+    verdict = examples.verdict("s", "INCONCLUSIVE", (0, 0, 1))
+    record = examples.retention((examples.model("s"),), (entry,), verdicts=(verdict,))
+    quote = render(record).split("\n\n")[1]
+    shown = int(quote.partition("would need about ")[2].partition(" documents")[0].replace(",", ""))
+    assert (shown > total) == (needed > total) == ("more than the" in quote)
+    assert shown >= needed
+
+
+def test_which_way_is_better_is_said_of_the_metrics_where_it_is_not_up(examples: Any) -> None:
+    entries = (
+        examples.entry("s", "crows_pairs", metric="pct_stereotype", higher_is_better=False),
+        examples.bits("s", "wikitext"),
+    )
+    text = render(examples.retention((examples.model("s"),), entries))
+    lower = "lower is better: a positive difference is a loss, and retention is teacher / student"
+    assert column(tables(text)["Retention"], "metric") == ["pct_stereotype (1)", "bits_per_byte (2)"]
+    assert f"- (1) {lower}; a document is right that scores 0\n" in text
+    assert f"- (2) in bits per byte of text, so that models with different tokenizers compare; {lower}\n" in text

@@ -40,9 +40,11 @@ def test_sizes_use_powers_of_ten(num_bytes: int, shown: str) -> None:
     assert numbers.size(num_bytes) == shown
 
 
-@pytest.mark.parametrize(("number", "shown"), [(7, "7"), (99, "99"), (1873, "1,900"), (31_870, "32,000"), (104, "100")])
-def test_estimated_counts_have_two_significant_digits(number: int, shown: str) -> None:
-    assert numbers.about(number) == shown
+@pytest.mark.parametrize(
+    ("number", "shown"), [(7, 7), (99, 99), (100, 100), (101, 110), (1325, 1400), (1873, 1900), (31_870, 32_000)]
+)
+def test_needed_counts_are_rounded_up_to_two_significant_digits(number: int, shown: int) -> None:
+    assert numbers.rounded_up(number) == shown
 
 
 def test_plural_follows_the_number() -> None:
