@@ -51,9 +51,8 @@ class ConsoleProgress:
     def start(self, work: dict[str, int], num_models: int) -> None:
         """The work of each task, in any one unit, for each of the `num_models` models that are not in the cache."""
         if not self._work:
-            self._began = self._last_line = (
-                self._clock()
-            )  # what came before, downloads for instance, says nothing about the scoring
+            # What came before, downloads for instance, says nothing about the scoring.
+            self._began = self._last_line = self._clock()
         self._work, self._num_models = dict(work), num_models
         self._bar.update(self._row, total=self._total())
 
