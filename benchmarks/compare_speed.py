@@ -134,12 +134,13 @@ def agreement(expected: list[Any], found: list[Any]) -> tuple[float, int]:
     return worst, sum(a[1] != b[1] for a, b in zip(expected, found, strict=True))
 
 
-def measure(bench: Bench, names: list[str], rounds: int) -> list[dict[str, Any]]:
+def measure(bench: Bench, names: list[str], rounds: int, documents: int | None) -> list[dict[str, Any]]:
     """One row per workload."""
     peer, ours = bench.engine("hf"), bench.engine("prefix")
     rows = []
     for name in names:
-        requests = bench.requests(WORKLOADS[name])
+        workload = WORKLOADS[name]
+        requests = bench.requests(workload._replace(limit=documents or workload.limit))
         run(ours, [requests[0][:8]])  # the first batch checks the model and packs its weights
         size = best_batch_size(peer, requests)
         peer.batch_size_per_gpu = size
@@ -279,6 +280,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--vocab-size", type=int, help="random weights of the model's shape with this vocabulary")
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--documents", type=int, help="per task, instead of the workload's own number")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, help="append the table to this file")
     parser.add_argument("--memory", action="store_true", help="peak memory of both instead of times")
@@ -307,7 +309,7 @@ def main() -> None:
     elif args.memory:
         text = "\n".join(f"{name}: peak MB {peak_memory(args, name)}" for name in names)
     else:
-        text = table(measure(Bench(args.model, args.dtype, args.vocab_size), names, args.rounds))
+        text = table(measure(Bench(args.model, args.dtype, args.vocab_size), names, args.rounds, args.documents))
     print(text)
     if args.output:
         with args.output.open("a") as file:

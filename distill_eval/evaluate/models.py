@@ -66,11 +66,13 @@ def locate(ref: ModelRef, file_digest: Callable[[Path], str], *, trust_remote_co
 
 def _require_known_code(ref: ModelRef, folder: Path, *, trust_remote_code: bool) -> None:
     """Refuse a model that only its own Python code can load, unless that code may run."""
-    from transformers import CONFIG_MAPPING
-
     with boundary(ModelError, f"{ref}: {folder / 'config.json'} cannot be read"):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("auto_map") and config.get("model_type") not in CONFIG_MAPPING and not trust_remote_code:
+    if trust_remote_code or not config.get("auto_map"):
+        return
+    from transformers import CONFIG_MAPPING
+
+    if config.get("model_type") not in CONFIG_MAPPING:
         raise ModelError(
             f"{ref} is a {config.get('model_type')!r}, which only Python code from its own repository can load. "
             "Read that code; where you trust it, add --trust-remote-code"

@@ -6,6 +6,8 @@ speed; torch's own compiler packs weights in the same way when it freezes a mode
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 TYPICAL_ROWS = 512
 """Rows for which oneDNN chooses the packed layout."""
+TRIM_BYTES = 1 << 26
 
 
 def can_prepack(model: Any) -> bool:
@@ -34,7 +37,7 @@ def prepack(model: Any) -> int:
     run forward as before, but can no longer be trained or saved. A layer that is packed already stays as it is.
     """
     embedding = model.get_input_embeddings().weight
-    count = 0
+    count = freed_bytes = 0
     for module in model.modules():
         if module.__class__ is not nn.Linear or "forward" in vars(module):
             continue
@@ -43,9 +46,23 @@ def prepack(model: Any) -> int:
         vars(module)["forward"] = _Packed(packed, bias, module.out_features)
         if module.weight is not embedding:
             shape = module.weight.new_full((), torch.nan).expand_as(module.weight)  # one number in memory
+            freed_bytes += module.weight.nbytes
             module.weight = nn.Parameter(shape, requires_grad=False)
+            if freed_bytes >= TRIM_BYTES:
+                freed_bytes = 0
+                _trim()
         count += 1
+    if freed_bytes:
+        _trim()
     return count
+
+
+def _trim() -> None:
+    """Give freed memory back: glibc keeps blocks of a weight's size, and the model would be there twice."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
 
 
 class _Packed:
