@@ -32,7 +32,7 @@ class LazyModel:
             model, tokenizer = models.load(
                 self.folder, dtype=dtype, device=self._device, trust_remote_code=o.trust_remote_code
             )
-            self._lm = SharedPrefixLM(model, tokenizer, scorer=o.scorer, batch_tokens=o.batch_tokens)
+            self._lm = SharedPrefixLM(model, tokenizer, scorer=o.scorer, batch_tokens=o.batch_tokens, seed=o.seed)
             self._facts = models.facts(self.folder, model, dtype=dtype, max_length=int(self._lm.max_length))
         return self._lm
 

@@ -113,9 +113,10 @@ def test_sampling_is_left_to_lm_eval():
 
 
 def test_sampling_goes_on_as_it_would_have():
-    made = requests("generate_until", num_docs=PLAIN_CHUNK + 8, do_sample=True, temperature=1.0, max_gen_toks=3)
+    made = requests("generate_until", num_docs=PLAIN_CHUNK, do_sample=True, temperature=1.0, max_gen_toks=3) * 2
     lm = SharedPrefixLM(make_model("llama"), make_tokenizer())
     expected = lm.generate_until(made)
+    assert expected[:PLAIN_CHUNK] != expected[PLAIN_CHUNK:], "a repeated document is drawn anew"
     lm.recorder = Recorder(done=dict(enumerate(expected[:PLAIN_CHUNK])))
     assert lm.generate_until(made) == expected
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import handle_stop_sequences, has_bos_prefix, normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
 from distill_eval.errors import ModelError
 from distill_eval.evaluate.harness.rolling import RollingTexts
@@ -76,7 +76,6 @@ class SharedPrefixLM(HFLM):
         self._rope_limit = support.rope_limit(model)
         if self._rope_limit < self.max_length:
             self.batch_size_per_gpu = 1  # in a batch, a row's angles would depend on the longest one
-        self._bos = self.tokenizer.decode(self.prefix_token_id)
         self._encoder = IncrementalEncoder(self.tokenizer, self._encode_directly)
 
     @contextmanager
@@ -103,7 +102,7 @@ class SharedPrefixLM(HFLM):
         self, string: str, add_special_tokens: bool | None = None, left_truncate_len: int | None = None, **kwargs: Any
     ) -> list[int]:
         """Token ids as `HFLM.tok_encode` gives them; what is shared with the previous text is not encoded again."""
-        if add_special_tokens is None and not left_truncate_len and not has_bos_prefix(string, self._bos):
+        if add_special_tokens is None and not left_truncate_len:
             return self._encoder(string)
         ids: list[int] = super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
         return ids
