@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import subcommand
 
+from distill_eval.distill.cache_config import CacheTeacherConfig
+from distill_eval.distill.config import DistillConfig
 from distill_eval.errors import DistillEvalError, UsageError, require
 from distill_eval.pipeline import CompareConfig
 from distill_eval.record import record
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
     from distill_eval.schema.retention import Retention
 
-RESUMES: dict[type[Any], str] = {CompareConfig: "; what was finished is kept, the same command goes on from there"}
+RESUMES: dict[type[Any], str] = {
+    CompareConfig: "; what was finished is kept, the same command goes on from there",
+    CacheTeacherConfig: "; what was finished is kept, the same command goes on from there",
+    DistillConfig: "; the same command with --resume goes on from the last checkpoint",
+}
 GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 INTERRUPTED = 130
 
@@ -78,7 +84,31 @@ def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
     del argv
     made = run(config)
     kept = f"{made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters"
+    if made.loss is not None and made.calibration is not None:
+        print(f"Loss on {made.calibration.source}: {made.loss.teacher:.3f} -> {made.loss.student:.3f} nats")
     print(f"Student: {config.output_dir} ({kept})")
+    return 0
+
+
+def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
+    from distill_eval.distill.run import run
+
+    done = run(config, argv=argv, say=lambda line: print(line, flush=True))
+    near = f", KL to the teacher {done.before.kl:.3f} -> {done.after.kl:.3f} nats" if done.after.kl is not None else ""
+    print(f"Validation perplexity {done.before.perplexity:.2f} -> {done.after.perplexity:.2f}{near}")
+    for finding in done.findings:
+        print(f"{finding.weight}: {finding.text}")
+    print(f"Student: {config.output_dir}")
+    return 0
+
+
+def _cache_teacher(config: CacheTeacherConfig, argv: Sequence[str]) -> int:
+    from distill_eval.distill.cache_stage import run
+
+    del argv
+    manifest = run(config, say=lambda line: print(line, flush=True))
+    size = f"{manifest.size_bytes / 1e6:.1f} MB, {manifest.bytes_per_token or 0:.0f} bytes per token"
+    print(f"Cached teacher: {config.output_dir} ({manifest.num_rows:,} tokens, {size})")
     return 0
 
 
@@ -110,6 +140,8 @@ def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
 RUN: dict[type[Any], Callable[[Any, Sequence[str]], int]] = {
     CompareConfig: _compare,
     PrepareConfig: _prepare,
+    DistillConfig: _distill,
+    CacheTeacherConfig: _cache_teacher,
     CacheListConfig: _cache_list,
     CachePruneConfig: _cache_prune,
 }
@@ -127,6 +159,8 @@ def parse(argv: Sequence[str]) -> Any:
     verbs = (
         Annotated[CompareConfig, tyro.conf.subcommand("compare")]
         | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
+        | Annotated[DistillConfig, tyro.conf.subcommand("distill")]
+        | Annotated[CacheTeacherConfig, tyro.conf.subcommand("cache-teacher")]
         | Annotated[CacheConfig, tyro.conf.subcommand("cache")]
     )
     config = tyro.cli(

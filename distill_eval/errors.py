@@ -4,6 +4,7 @@
     ├── UsageError              exit code 2: the command line or a config is wrong
     ├── ModelError              a model cannot be found, read or trusted, or gives NaN
     ├── TaskError               a task is unknown, empty, or its data cannot be had
+    ├── DataError               training data cannot be had, is empty, or does not hold what it should
     ├── ArtifactError           a file of ours is missing, damaged or of another schema
     ├── NotComparableError      two runs differ in what must be equal
     └── StoreError              the cache or the output folder cannot be written
@@ -38,6 +39,10 @@ class ModelError(DistillEvalError):
 
 class TaskError(DistillEvalError):
     """Raised when a task is unknown or empty, or when its data cannot be had."""
+
+
+class DataError(DistillEvalError):
+    """Raised when training data cannot be had, is empty, or does not hold text or conversations."""
 
 
 class ArtifactError(DistillEvalError):

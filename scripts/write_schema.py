@@ -12,12 +12,21 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
+from distill_eval.schema.teacher_cache import CacheManifest
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schema"
-ARTIFACTS = {"evals.json": EvalRun, "sample.json": Sample, "retention.json": Retention, "student.json": StudentInit}
+ARTIFACTS = {
+    "evals.json": EvalRun,
+    "sample.json": Sample,
+    "retention.json": Retention,
+    "student.json": StudentInit,
+    "distill.json": DistillRun,
+    "teacher-cache.json": CacheManifest,
+}
 
 
 def render() -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""The student before training: a teacher with some of its decoder layers left out."""
+"""The student before training: a teacher with fewer layers or narrower ones, or a new model of its kind."""

@@ -1,4 +1,4 @@
-"""The text of `--keep-layers`, read against the number of layers that a teacher has (pure)."""
+"""The text of `--keep-layers` or `--drop-layers`, read against the number of layers that a teacher has (pure)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ _NUMBER = re.compile(r"\d+")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _SLICE = re.compile(r"(\d*):(\d*)(?::(\d*))?")
 _EXPECTED = "expected numbers, ranges and slices such as 0,1,2,5-9 or ::2"
+_KEEP = "--keep-layers"
 
 
-def check_syntax(text: str) -> None:
+def check_syntax(text: str, option: str = _KEEP) -> None:
     """Refuse what no teacher could make valid.
 
     Raises:
         UsageError: nothing is named, an item is neither a number nor a range nor a slice, or a slice's step is 0.
     """
-    require(bool(text.strip()), f"--keep-layers is empty: {_EXPECTED}")
+    require(bool(text.strip()), f"{option} is empty: {_EXPECTED}")
     for item in _items(text):
         require(
             any(pattern.fullmatch(item) for pattern in (_NUMBER, _RANGE, _SLICE)),
-            f"--keep-layers {text!r}: {item!r} is not a layer: {_EXPECTED}",
+            f"{option} {text!r}: {item!r} is not a layer: {_EXPECTED}",
         )
         match = _SLICE.fullmatch(item)
-        require(not (match and match[3] and int(match[3]) == 0), f"--keep-layers {text!r}: the step of {item!r} is 0")
+        require(not (match and match[3] and int(match[3]) == 0), f"{option} {text!r}: the step of {item!r} is 0")
 
 
-def parse_layers(text: str, num_layers: int) -> tuple[int, ...]:
+def parse_layers(text: str, num_layers: int, option: str = _KEEP) -> tuple[int, ...]:
     """The layer numbers that `text` names, ascending.
 
     A range `5-9` includes both ends; a slice `start:stop:step` is Python's, so `::2` is every second layer from 0.
@@ -36,23 +37,33 @@ def parse_layers(text: str, num_layers: int) -> tuple[int, ...]:
     Raises:
         UsageError: the syntax is wrong, a layer does not exist, comes twice or out of order, or none is named.
     """
-    check_syntax(text)
+    check_syntax(text, option)
     layers: list[int] = []
     for item in _items(text):
         chosen = _expand(item, num_layers)
         if chosen is None:
             last = num_layers - 1
-            raise UsageError(
-                f"--keep-layers {text!r}: {item!r} goes beyond the teacher's layers, which are 0 to {last}"
-            )
-        require(len(chosen) > 0, f"--keep-layers {text!r}: {item!r} names no layer of the teacher's {num_layers}")
+            raise UsageError(f"{option} {text!r}: {item!r} goes beyond the teacher's layers, which are 0 to {last}")
+        require(len(chosen) > 0, f"{option} {text!r}: {item!r} names no layer of the teacher's {num_layers}")
         layers.extend(chosen)
     twice = sorted({layer for layer in layers if layers.count(layer) > 1})
-    require(not twice, f"--keep-layers {text!r} names {', '.join(map(str, twice))} more than once")
+    require(not twice, f"{option} {text!r} names {', '.join(map(str, twice))} more than once")
     ordered = sorted(layers)
     hint = f"layers keep the teacher's order. Type {','.join(map(str, ordered))}"
-    require(layers == ordered, f"--keep-layers {text!r} is not in ascending order: {hint}")
+    require(layers == ordered, f"{option} {text!r} is not in ascending order: {hint}")
     return tuple(layers)
+
+
+def parse_dropped(text: str, num_layers: int) -> tuple[int, ...]:
+    """The layer numbers that stay when those that `text` names are dropped.
+
+    Raises:
+        UsageError: as `parse_layers`, or nothing stays.
+    """
+    dropped = parse_layers(text, num_layers, "--drop-layers")
+    kept = tuple(layer for layer in range(num_layers) if layer not in dropped)
+    require(bool(kept), f"--drop-layers {text!r} leaves none of the teacher's {num_layers} layers")
+    return kept
 
 
 def _items(text: str) -> list[str]:

@@ -1,171 +1,216 @@
-"""Drop decoder layers of a causal language model and write what is left as a plain Hugging Face folder."""
+"""Make a student from a teacher and write it as a plain Hugging Face folder."""
 
 from __future__ import annotations
 
-import shutil
+import math
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from distill_eval.checkpoint import weight_files
-from distill_eval.errors import ModelError, StoreError, boundary, require
+import torch
+from torch.nn import Module
+from transformers import PreTrainedModel
+
+from distill_eval.errors import ModelError, StoreError, UsageError, boundary, require
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
-from distill_eval.schema.student import StudentInit
+from distill_eval.schema.student import CalibrationLoss, ChannelGroup, FreshStart, StudentInit
+from distill_eval.student import folder as files
+from distill_eval.student.architectures import ARCHITECTURES
+from distill_eval.student.calibration import Samples, load_samples
 from distill_eval.student.config import PrepareConfig
-from distill_eval.student.layers import parse_layers
-from distill_eval.student.teacher import fetch_weights, locate, read_config
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
+from distill_eval.student.depth import drop_layers, most_important
+from distill_eval.student.fresh import copy_matching, make_fresh
+from distill_eval.student.importance import Importance, measure_importance, measure_removals
+from distill_eval.student.loss import Loss, measure_loss, require_answers
+from distill_eval.student.plan import Plan, make_plan
+from distill_eval.student.teacher import Teacher, fetch_weights, locate, read_teacher
+from distill_eval.student.width import choose_channels, narrow
 
 ARTIFACT = "student.json"
-_TOKENIZER = ("tokenizer*", "vocab.*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json")
-_COPIED = (*_TOKENIZER, "chat_template*", "generation_config.json")
-"""Files that are copied as they are, so that teacher and student tokenize and generate alike to the byte."""
-_PER_LAYER = ("layer_types", "mlp_layer_types", "no_rope_layers")
-"""Config fields of transformers that hold one entry per layer."""
 
 
 def run(config: PrepareConfig) -> StudentInit:
     """Write the student's folder with its `student.json`, whole or not at all, and return that record.
 
     Raises:
-        UsageError: the layers do not fit the teacher, or the output folder is in use.
-        ModelError: the teacher cannot be had, is not a causal language model with safetensors weights, or cannot
-            lose layers without changing those that stay.
+        UsageError: what is asked does not fit the teacher, the calibration text cannot be had, or the output folder
+            is in use.
+        ModelError: the teacher cannot be had, is of a kind that cannot be cut, has no safetensors weights, or
+            cannot lose layers without changing those that stay.
         StoreError: the output folder cannot be written.
     """
     output = config.output_dir.expanduser()
     require(_is_free(output), f"--output-dir {output} exists and is not an empty folder: name another, or remove it")
+    _device(config.device)
     ref = ModelRef.parse(config.teacher)
-    kept = parse_layers(config.keep_layers, read_config(ref, locate(ref)).num_hidden_layers)
+    small = locate(ref)
+    teacher = read_teacher(ref, small)
+    plan = make_plan(config, teacher)
+    samples = _samples(config, teacher, small)
     folder = fetch_weights(ref)
-    _check_tokenizer(ref, folder)
+    files.load_tokenizer(ref, folder)
     with boundary(StoreError, f"cannot write below {output.parent}"):
         output.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
     with scratch as name:
         built = Path(name) / "student"
-        student = _build(ref, folder, kept, built)
+        student = _build(config, teacher, plan, samples, folder, built)
         with boundary(StoreError, f"cannot write {output}"):
             (built / ARTIFACT).write_text(to_json(student), encoding="utf-8")
             built.rename(output)
     return student
 
 
-def drop_layers(model: PreTrainedModel, kept: tuple[int, ...]) -> None:
-    """Leave only the decoder layers `kept` in the model, renumbered, with its config made to match.
+class _Made(NamedTuple):
+    """A student in memory, and what was decided on the way."""
 
-    Raises:
-        ModelError: the model's decoder layers are not one list of `num_hidden_layers` modules.
-    """
-    from torch.nn import ModuleList
-
-    num_layers = model.config.num_hidden_layers
-    name, layers = _decoder_layers(model, num_layers)
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, ModuleList([layers[index] for index in kept]))
-    for position, index in enumerate(kept):
-        for module in layers[index].modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = position  # where the layer keeps its keys and values in the cache
-    config = model.config
-    config.num_hidden_layers = len(kept)
-    for field in _PER_LAYER:
-        values = getattr(config, field, None)
-        if values is not None and len(values) == num_layers:
-            setattr(config, field, [values[index] for index in kept])
-    if getattr(config, "max_window_layers", None) is not None:  # Qwen: the layers below it attend to everything
-        config.max_window_layers -= sum(index not in kept for index in range(min(num_layers, config.max_window_layers)))
+    model: PreTrainedModel
+    layers: tuple[int, ...]
+    layer_importance: tuple[float, ...] | None
+    channels: tuple[ChannelGroup, ...]
+    fresh: FreshStart | None
 
 
-def _decoder_layers(model: PreTrainedModel, num_layers: int) -> tuple[str, Any]:
-    from torch.nn import ModuleList
-
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, ModuleList)}
-    outer = {name: module for name, module in lists.items() if not any(name.startswith(f"{other}.") for other in lists)}
-    found = [(name, module) for name, module in outer.items() if len(module) == num_layers]
-    if len(found) != 1:
-        sizes = ", ".join(f"{name} ({len(module)})" for name, module in outer.items()) or "none"
-        raise ModelError(
-            f"{type(model).__name__}: expected its {num_layers} decoder layers in one list of modules, found {sizes}"
-        )
-    return found[0]
-
-
-def _build(ref: ModelRef, folder: Path, kept: tuple[int, ...], built: Path) -> StudentInit:
-    """Load the teacher, drop layers, write the folder, and prove that it loads as the same model."""
-    model = _load(ref, folder)
-    num_layers, before = model.config.num_hidden_layers, model.num_parameters()
-    drop_layers(model, kept)
-    after, expected = model.num_parameters(), _probe(model)
-    _write(model, folder, built)
-    student = StudentInit(
-        teacher=ref,
+def _build(
+    config: PrepareConfig,
+    teacher: Teacher,
+    plan: Plan,
+    samples: Samples | None,
+    folder: Path,
+    built: Path,
+) -> StudentInit:
+    """Load the teacher, make the student, write its folder, and prove that it loads as the same model."""
+    model = files.load(teacher.ref, folder, teacher.kind)
+    num_parameters = model.num_parameters()
+    seen = None if samples is None else _look(model, config, teacher, plan, samples)
+    made = _fresh(config, teacher, plan, model) if config.fresh else _cut(config, teacher, plan, model, seen)
+    del model
+    counted = plan.num_parameters or made.model.num_parameters()
+    if made.model.num_parameters() != counted:
+        raise ModelError(f"{teacher.class_name} has {made.model.num_parameters():,} parameters, expected {counted:,}")
+    loss = None if samples is None or seen is None else _loss(made.model, config, teacher, samples, seen.loss)
+    expected = files.probe(made.model, teacher.kind)
+    files.write(made.model, folder, built)
+    chosen = _choices(config, teacher, plan, made)
+    del made  # a second copy is loaded now: never both in memory
+    files.check_reload(teacher.ref, built, teacher.kind, expected)
+    return StudentInit(
+        **chosen,
+        teacher=teacher.ref,
         teacher_commit=folder.name if folder.parent.name == "snapshots" else None,
-        architecture=type(model).__name__,
-        dtype=str(model.dtype).removeprefix("torch."),
-        kept_layers=kept,
-        dropped_layers=tuple(index for index in range(num_layers) if index not in kept),
-        teacher_num_parameters=before,
-        student_num_parameters=after,
-        teacher_size_bytes=sum(file.stat().st_size for file in weight_files(folder)),
-        student_size_bytes=sum(file.stat().st_size for file in weight_files(built)),
+        teacher_num_parameters=num_parameters,
+        student_num_parameters=counted,
+        teacher_size_bytes=files.size_bytes(folder),
+        student_size_bytes=files.size_bytes(built),
+        calibration=None if samples is None else samples.facts,
+        loss=loss,
     )
-    del model  # a second copy is loaded now: never both in memory
-    if not _probe(_load(ref, built)).equal(expected):
-        raise ModelError(
-            f"{student.architecture} computes something else after layers are dropped and it is loaded again: "
-            f"its config ties a layer to its number. Layers of {str(ref)!r} cannot be dropped"
-        )
-    return student
 
 
-def _write(model: PreTrainedModel, folder: Path, built: Path) -> None:
-    with boundary(StoreError, f"cannot write {built}"):
-        model.save_pretrained(built)
-        for pattern in _COPIED:
-            for file in folder.glob(pattern):
-                if file.is_file():
-                    shutil.copyfile(file, built / file.name)
-        for file in weight_files(built):
-            file.chmod((built / "config.json").stat().st_mode)  # safetensors writes for its owner only
+def _choices(config: PrepareConfig, teacher: Teacher, plan: Plan, made: _Made) -> dict[str, Any]:
+    """The fields of the record that say what was decided and why."""
+    everything = () if config.fresh else range(teacher.config.num_hidden_layers)
+    dropped = tuple(layer for layer in everything if layer not in made.layers)
+    return {
+        "architecture": type(made.model).__name__,
+        "dtype": str(made.model.dtype).removeprefix("torch."),
+        "teacher_shape": plan.before,
+        "student_shape": plan.after,
+        "kept_layers": made.layers,
+        "dropped_layers": dropped,
+        "layers_chosen_by": ("importance" if plan.layers is None else "list") if dropped else None,
+        "layer_measure": None if made.layer_importance is None else (config.importance or "block-influence"),
+        "layer_importance": made.layer_importance,
+        "channels": made.channels,
+        "fresh": made.fresh,
+        "target_num_parameters": plan.target,
+    }
 
 
-def _load(ref: ModelRef, folder: Path) -> PreTrainedModel:
-    """The model in the dtype of its files; a model of which a weight is missing is refused, not filled with noise."""
-    from transformers import AutoModelForCausalLM
-
-    with boundary(ModelError, f"the weights of {str(ref)!r} cannot be loaded"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype="auto", use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
-    model: PreTrainedModel = loaded[0]
-    info: dict[str, Any] = loaded[1]
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(f"the weights of {str(ref)!r} lack {len(missing)} tensors, e.g. {missing[0]}")
-    model.eval()
-    return model
+@contextmanager
+def _on(device: str, model: PreTrainedModel) -> Iterator[None]:
+    """Have the model on the device for a while."""
+    module: Module = model  # transformers' own `to` has no types
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to("cpu")
 
 
-def _probe(model: PreTrainedModel) -> torch.Tensor:
-    """The model's logits on a few fixed tokens."""
-    import torch
+def _look(model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, plan: Plan, samples: Samples) -> Importance:
+    """Everything that the calibration text says about the teacher."""
+    architecture = teacher.architecture if plan.is_narrower and not config.fresh else None
+    with _on(_device(config.device), model):
+        seen = measure_importance(model, samples.ids, teacher.kind, architecture, plan.before)
+        if config.importance != "loss":
+            return seen
+        return seen._replace(influence=measure_removals(model, samples.ids, teacher.kind, seen.loss))
 
-    tokens = torch.arange(1, 17).remainder(model.config.vocab_size)[None]
-    with torch.inference_mode():
-        logits: torch.Tensor = model(tokens, use_cache=True).logits
-    return logits
+
+def _cut(config: PrepareConfig, teacher: Teacher, plan: Plan, model: PreTrainedModel, seen: Importance | None) -> _Made:
+    """The teacher without what is to go."""
+    layers = plan.layers
+    if layers is None and seen is not None and plan.after is not None:
+        layers = most_important(seen.influence, plan.after.num_layers, keep_ends=config.keep_ends)
+    assert layers is not None  # nothing is chosen by importance without calibration text
+    drop_layers(model, layers)
+    channels: tuple[ChannelGroup, ...] = ()
+    if plan.is_narrower and plan.before is not None and plan.after is not None and seen is not None:
+        kept, channels = choose_channels(seen.channels, plan.before, plan.after, layers)
+        model = narrow(model, teacher.architecture, plan.before, plan.after, kept, teacher.kind)
+    return _Made(model, layers, None if seen is None else seen.influence, channels, None)
 
 
-def _check_tokenizer(ref: ModelRef, folder: Path) -> None:
-    from transformers import AutoTokenizer
+def _fresh(config: PrepareConfig, teacher: Teacher, plan: Plan, model: PreTrainedModel) -> _Made:
+    """A new model."""
+    assert plan.after is not None
+    init = config.init or "random"
+    student = make_fresh(model, teacher.architecture, plan.after, teacher.kind, seed=config.seed)
+    copied = copy_matching(model, student, teacher.architecture) if init == "teacher" else 0
+    return _Made(student, (), None, (), FreshStart(init=init, seed=config.seed, num_parameters_from_teacher=copied))
 
-    with boundary(ModelError, f"the tokenizer of {str(ref)!r} cannot be loaded"):
-        AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+def _loss(
+    model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, samples: Samples, before: Loss
+) -> CalibrationLoss:
+    with _on(_device(config.device), model):
+        after = measure_loss(model, samples.ids, teacher.kind, before.answers_L)
+    return CalibrationLoss(
+        kind="cross_entropy" if teacher.kind == "causal" else "kl_to_teacher",
+        num_scored=before.num_scored,
+        teacher=before.mean,
+        student=after.mean,
+    )
+
+
+def _samples(config: PrepareConfig, teacher: Teacher, folder: Path) -> Samples | None:
+    """The calibration text; bad options are refused before any weights are fetched."""
+    if config.calibration is None:
+        return None
+    require_answers(teacher.config, teacher.kind)
+    known = ARCHITECTURES.get(teacher.class_name)
+    longest = getattr(teacher.config, "max_position_embeddings", math.inf) - (known.unused_positions if known else 0)
+    require(
+        config.calibration_length <= longest,
+        f"--calibration-length {config.calibration_length}: the teacher takes {longest} tokens",
+    )
+    return load_samples(config, config.calibration, files.load_tokenizer(teacher.ref, folder), teacher.kind)
+
+
+def _device(device: str) -> str:
+    """`auto` is CUDA where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not torch.cuda.is_available():
+        raise UsageError(f"--device {device}: no CUDA here (torch {torch.__version__}). Type --device cpu")
+    number = int(device.partition(":")[2] or 0)
+    if device != "cpu" and number >= torch.cuda.device_count():
+        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    return device
 
 
 def _is_free(output: Path) -> bool:

@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from distill_eval import checkpoint
 from distill_eval.errors import ModelError, boundary
 from distill_eval.schema.model import ModelRef
+from distill_eval.student.architectures import ARCHITECTURES, Architecture
+
+Kind = Literal["causal", "classifier"]
+
+
+class Teacher(NamedTuple):
+    """What is known of a teacher without its weights."""
+
+    ref: ModelRef
+    config: Any
+    """The transformers config."""
+    kind: Kind
+    class_name: str
+
+    @property
+    def architecture(self) -> Architecture:
+        """Where to cut it.
+
+        Raises:
+            ModelError: it is of an architecture that can lose layers at most.
+        """
+        known = ARCHITECTURES.get(self.class_name)
+        if known is None:
+            raise ModelError(
+                f"{str(self.ref)!r} is a {self.class_name}, of which layers can be listed with --keep-layers or "
+                f"--drop-layers and nothing else. All options know {', '.join(sorted(ARCHITECTURES))}"
+            )
+        for field, value in known.required.items():
+            if getattr(self.config, field, value) != value:
+                raise ModelError(f"{str(self.ref)!r} has {field}={getattr(self.config, field)}: expected {value}")
+        return known
 
 
 def locate(ref: ModelRef) -> Path:
@@ -20,25 +51,37 @@ def locate(ref: ModelRef) -> Path:
     return checkpoint.locate(ref, checkpoint.SMALL_FILES, role="teacher")
 
 
-def read_config(ref: ModelRef, folder: Path) -> Any:
-    """The transformers config of a causal language model whose layers can be dropped.
+def read_teacher(ref: ModelRef, folder: Path) -> Teacher:
+    """The config of a causal language model, or of a sequence classifier that can be cut.
 
     Raises:
         ModelError: there is no readable config, or the model is of a kind that is not supported.
     """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers import AutoConfig
 
     with boundary(ModelError, f"the config of {str(ref)!r} cannot be read (code from a repository is never run)"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    causal: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    named = (config.architectures or [getattr(causal, "__name__", type(config).__name__)])[0]
-    if getattr(config, "is_encoder_decoder", False) or named != getattr(causal, "__name__", None):
-        raise ModelError(f"{str(ref)!r} is a {named}: expected a causal language model without an encoder")
+    name, kind = _kind(ref, config)
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(f"{str(ref)!r} is quantized: name the unquantized model, and quantize the student afterwards")
     if not isinstance(getattr(config, "num_hidden_layers", None), int):
-        raise ModelError(f"{named} has no num_hidden_layers in its config: layers cannot be dropped from {str(ref)!r}")
-    return config
+        raise ModelError(f"{name} has no num_hidden_layers in its config: layers cannot be dropped from {str(ref)!r}")
+    return Teacher(ref, config, kind, name)
+
+
+def _kind(ref: ModelRef, config: Any) -> tuple[str, Kind]:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    causal: Any = getattr(MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None), "__name__", None)
+    name = (config.architectures or [causal or type(config).__name__])[0]
+    if name.endswith("ForSequenceClassification") and name in ARCHITECTURES:
+        return name, "classifier"
+    if getattr(config, "is_encoder_decoder", False) or name != causal:
+        classifiers = ", ".join(known for known in ARCHITECTURES if known.endswith("ForSequenceClassification"))
+        raise ModelError(
+            f"{str(ref)!r} is a {name}: expected a causal language model without an encoder, or one of {classifiers}"
+        )
+    return name, "causal"
 
 
 def fetch_weights(ref: ModelRef) -> Path:

@@ -14,7 +14,8 @@ from distill_eval.record import from_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import StudentInit
 from distill_eval.student.config import PrepareConfig
-from distill_eval.student.prepare import drop_layers, run
+from distill_eval.student.depth import drop_layers
+from distill_eval.student.prepare import run
 
 
 def prepare(teacher, keep_layers, output_dir):
@@ -189,7 +190,10 @@ def test_what_is_not_a_decoder_is_refused(kind, name, tmp_path):
     config = T5Config(architectures=[name]) if kind == "t5" else BertConfig(architectures=[name])
     config.save_pretrained(tmp_path / "teacher")
     message = refused(ModelError, tmp_path / "teacher", "0", tmp_path / "student")
-    assert message == (f"'{tmp_path / 'teacher'}' is a {name}: expected a causal language model without an encoder")
+    assert message == (
+        f"'{tmp_path / 'teacher'}' is a {name}: expected a causal language model without an encoder, or one of "
+        "BertForSequenceClassification, DistilBertForSequenceClassification, RobertaForSequenceClassification"
+    )
 
 
 def test_code_from_a_repository_is_never_run(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from fakes.tiny_families import CONFIGS, NUM_LAYERS, logits, make_model
 
 from distill_eval.errors import ModelError
-from distill_eval.student.prepare import drop_layers
+from distill_eval.student.depth import drop_layers
 
 KEPT = (0, 2, 3, 5)
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_eval.errors import UsageError
-from distill_eval.student.layers import check_syntax, parse_layers
+from distill_eval.student.layers import check_syntax, parse_dropped, parse_layers
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,22 @@ def test_slices_are_pythons(num_layers, data):
     stop = data.draw(st.integers(start + 1, num_layers))
     step = data.draw(st.integers(1, num_layers))
     assert parse_layers(f"{start}:{stop}:{step}", num_layers) == tuple(range(num_layers))[start:stop:step]
+
+
+@pytest.mark.parametrize(("text", "kept"), [("0", [1, 2, 3, 4]), ("::2", [1, 3]), ("1-3", [0, 4]), ("0,2:4", [1, 4])])
+def test_dropped_layers_are_the_others(text, kept):
+    assert parse_dropped(text, 5) == tuple(kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (":", "--drop-layers ':' leaves none of the teacher's 5 layers"),
+        ("5", "--drop-layers '5': '5' goes beyond the teacher's layers, which are 0 to 4"),
+        ("x", "--drop-layers 'x': 'x' is not a layer"),
+    ],
+)
+def test_refuses_to_drop(text, message):
+    with pytest.raises(UsageError) as error:
+        parse_dropped(text, 5)
+    assert message in str(error.value)

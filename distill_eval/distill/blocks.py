@@ -1,0 +1,190 @@
+"""Rows of tokens in compact arrays, as a torch data set, and batches of them.
+
+Shapes: M tokens of all blocks, W windows (tokens that see each other), B blocks or rows of a batch, T positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from distill_eval.distill.data_config import Packing
+from distill_eval.distill.packing import Block, Counts
+from distill_eval.distill.text import Flags, Ids
+
+IGNORED = -100
+"""The label of a position that predicts nothing, as in transformers."""
+FORMAT = 1
+"""Counted up when what the arrays hold changes its meaning: part of the digest."""
+
+Offsets: TypeAlias = npt.NDArray[np.int64]
+Row: TypeAlias = dict[str, Tensor]
+"""`input_ids`, `position_ids`, `shift_labels` [T] int64 and `index` [] int64."""
+
+
+class Blocks(Dataset[Row]):
+    """All blocks of a data set, 5 bytes per token; block i is always the same.
+
+    Attributes:
+        packing: As in `DataConfig`.
+        max_length: Tokens per block at most.
+        counts: What became of the documents.
+    """
+
+    def __init__(self, blocks: Iterable[Block], *, packing: Packing, max_length: int, counts: Counts) -> None:
+        """Take the blocks in.
+
+        Args:
+            blocks: From `packing.pack`; consumed here.
+            packing: As in `DataConfig`.
+            max_length: Tokens per block at most.
+            counts: What `packing.pack` counts up.
+        """
+        self.packing, self.max_length, self.counts = packing, max_length, counts
+        ids: list[Ids] = [np.empty(0, np.uint32)]
+        scored: list[Flags] = [np.empty(0, np.bool_)]
+        after, ends, last = [], [0], [0]
+        for block in blocks:
+            for window in block:
+                ids.append(window.ids_M)
+                scored.append(window.scored_M)
+                after.append(window.after)
+                ends.append(ends[-1] + len(window.ids_M))
+            last.append(len(after))
+        self._ids_M, self._scored_M = np.concatenate(ids), np.concatenate(scored)
+        self._after_W = np.array(after, dtype=np.uint32)
+        self._tokens_W1: Offsets = np.array(ends, dtype=np.int64)
+        self._windows_B1: Offsets = np.array(last, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._windows_B1) - 1
+
+    def __getitem__(self, index: int) -> Row:
+        first, last = int(self._windows_B1[index]), int(self._windows_B1[index + 1])
+        ends = self._tokens_W1[first : last + 1]
+        begin, end = int(ends[0]), int(ends[-1])
+        return _row(
+            self._ids_M[begin:end],
+            self._scored_M[begin:end],
+            starts=ends[:-1] - begin,
+            after=self._after_W[first:last],
+            index=index,
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in all blocks."""
+        return len(self._ids_M)
+
+    @property
+    def num_scored_tokens(self) -> int:
+        """Positions that predict a token."""
+        return int(self._scored_M.sum())
+
+    @property
+    def padding_share(self) -> float:
+        """Empty positions, if every row were padded to `max_length`; batches are padded to their longest row only."""
+        return 1 - self.num_tokens / (len(self) * self.max_length) if len(self) else 0.0
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the content of all blocks: it covers data, tokenizer, packing and length."""
+        head = {"format": FORMAT, "packing": self.packing, "max_length": self.max_length}
+        sha = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+        for array, kind in (
+            (self._ids_M, "<u4"),
+            (self._scored_M, "|b1"),
+            (self._after_W, "<u4"),
+            (self._tokens_W1, "<i8"),
+            (self._windows_B1, "<i8"),
+        ):
+            sha.update(array.astype(kind, copy=False).tobytes())
+        return sha.hexdigest()
+
+
+class StreamedBlocks(IterableDataset[Row]):
+    """Blocks that are made while they are read; iterating again starts again, with the same blocks and numbers."""
+
+    def __init__(self, make: Callable[[], Iterator[Block]]) -> None:
+        """Keep the source.
+
+        Args:
+            make: Begins a new pass over the data.
+        """
+        self._make = make
+
+    def __iter__(self) -> Iterator[Row]:
+        worker = get_worker_info()
+        rows = (_from_windows(block, index) for index, block in enumerate(self._make()))
+        return rows if worker is None else islice(rows, worker.id, None, worker.num_workers)
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Rows to a batch, padded on the right to the longest row."""
+
+    packing: Packing
+    pad_id: int
+    """Any id of the vocabulary: nothing attends to padding, and nothing is predicted there."""
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """A batch of `input_ids`, `position_ids`, `shift_labels` [B, T] and `index` [B].
+
+        With `none` there is an `attention_mask` [B, T] too. The others have none, so that transformers sees from the
+        position ids which tokens belong together: there, the padding of an isolated row is one more document.
+        """
+        sizes = [len(row["input_ids"]) for row in rows]
+        longest = max(sizes)
+        batch = {
+            "input_ids": torch.stack([_padded(row["input_ids"], longest, self.pad_id) for row in rows]),
+            "position_ids": torch.stack([self._positions(row["position_ids"], longest) for row in rows]),
+            "shift_labels": torch.stack([_padded(row["shift_labels"], longest, IGNORED) for row in rows]),
+            "index": torch.stack([row["index"] for row in rows]),
+        }
+        if self.packing == "none":
+            batch["attention_mask"] = (torch.arange(longest) < torch.tensor(sizes)[:, None]).long()
+        return batch
+
+    def _positions(self, position_ids_T: Tensor, longest: int) -> Tensor:
+        size = len(position_ids_T)
+        start = 0 if self.packing == "isolated" else size
+        return torch.cat([position_ids_T, torch.arange(start, start + longest - size)])
+
+
+def _padded(values_T: Tensor, longest: int, value: int) -> Tensor:
+    return torch.nn.functional.pad(values_T, (0, longest - len(values_T)), value=value)
+
+
+def _from_windows(block: Block, index: int) -> Row:
+    sizes = np.cumsum([0, *(len(window.ids_M) for window in block)])
+    return _row(
+        np.concatenate([window.ids_M for window in block]),
+        np.concatenate([window.scored_M for window in block]),
+        starts=sizes[:-1],
+        after=np.array([window.after for window in block], dtype=np.uint32),
+        index=index,
+    )
+
+
+def _row(ids: Ids, scored: Flags, *, starts: Offsets, after: Ids, index: int) -> Row:
+    """One block: its tokens, which of its positions predict, where windows start, and the token after each window."""
+    sizes = np.diff(np.append(starts, len(ids)))
+    following = np.append(ids[1:], 0).astype(np.int64)
+    following[starts + sizes - 1] = after
+    return {
+        "input_ids": torch.from_numpy(ids.astype(np.int64)),
+        "position_ids": torch.from_numpy(np.arange(len(ids)) - np.repeat(starts, sizes)),
+        "shift_labels": torch.from_numpy(np.where(scored, following, IGNORED)),
+        "index": torch.tensor(index),
+    }

@@ -1,0 +1,41 @@
+"""The trained student as a plain Hugging Face folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill_eval.distill.teaching import FEATURE_MODULE
+from distill_eval.errors import StoreError, boundary
+
+COPIED = (
+    "tokenizer*", "vocab.*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json",
+    "chat_template*", "generation_config.json",
+)  # fmt: skip
+"""Files that stay as they are, so that the student tokenizes and generates as before to the byte."""
+
+
+def write_student(model: Any, source: Path, output: Path, dtype: torch.dtype) -> None:
+    """Write weights, config, tokenizer and generation config.
+
+    Args:
+        model: The trained student.
+        source: The folder it was loaded from.
+        output: Where it goes.
+        dtype: Of the weights: that of the student before training.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    if hasattr(model, FEATURE_MODULE):
+        delattr(model, FEATURE_MODULE)
+    model.config.use_cache = True
+    with boundary(StoreError, f"cannot write {output}"):
+        model.to(dtype).save_pretrained(output)
+        for pattern in COPIED:
+            for file in source.glob(pattern):
+                if file.is_file():
+                    shutil.copyfile(file, output / file.name)

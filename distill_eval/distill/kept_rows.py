@@ -1,0 +1,175 @@
+"""What is kept of a teacher's distribution over the next token, and how it lies in bytes.
+
+Shapes: C scored positions of a chunk, N of a block, V vocabulary, K kept ids, L layers, D hidden.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill_eval.distill import sorted_ids
+from distill_eval.errors import require
+from distill_eval.schema.teacher_cache import CacheKey, Kind
+
+MAX_BYTES = 128
+"""Bytes per token that kept ids may take before compression, so that they never take more on disk."""
+_MARGIN = 0.25
+"""Of these, for the files' heads and for data that cannot be compressed (5 bytes per 16 kB in zlib)."""
+_ENTROPY_BYTES, _NUMBER_BYTES = 4, 2
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class SampledRows(NamedTuple):
+    """Draws from the teacher's softened distribution; an id may be there several times."""
+
+    ids_NK: Tensor
+    """int64, ascending."""
+    entropy_N: Tensor
+    """Of the whole softened distribution, in nats, float32."""
+
+
+class TopKRows(NamedTuple):
+    """The most likely ids of the teacher's softened distribution."""
+
+    ids_NK: Tensor
+    """int64, ascending."""
+    log_probs_NK: Tensor
+    """float32, rounded on disk: with `tail_N` the probabilities sum to 1 within rounding."""
+    tail_N: Tensor
+    """Probability of all other ids together, float32, rounded on disk."""
+
+
+class HiddenRows(NamedTuple):
+    """Hidden states of the teacher's chosen layers."""
+
+    hidden_NLD: Tensor
+    """float32, rounded on disk."""
+
+
+Rows: TypeAlias = SampledRows | TopKRows | HiddenRows
+
+
+def row_bytes(key: CacheKey) -> float:
+    """Bytes of one row before compression."""
+    if key.kind == "hidden":
+        return float(len(key.layers) * (key.hidden_size or 0) * _NUMBER_BYTES)
+    return _row_bytes(key.kind, key.num_kept or 0, key.vocab_size)
+
+
+def most_kept(kind: Kind, vocab_size: int) -> int:
+    """The most ids per scored position within `MAX_BYTES`, whichever they are; for `top_k` at most the vocabulary."""
+    limit = MAX_BYTES - _MARGIN
+    kept = 1
+    while _row_bytes(kind, kept + 1, vocab_size) <= limit and (kind == "sample" or kept < vocab_size):
+        kept += 1
+    return kept
+
+
+def check_num_kept(kind: Kind, num_kept: int, vocab_size: int) -> None:
+    """Refuse more ids than fit.
+
+    Raises:
+        UsageError: there would be none, or more than `MAX_BYTES` per token.
+    """
+    most = most_kept(kind, vocab_size)
+    require(
+        1 <= num_kept <= most,
+        f"--num-kept {num_kept}: {kind} keeps 1 to {most} ids per token of a vocabulary of {vocab_size:,}, "
+        f"within {MAX_BYTES} bytes per token",
+    )
+
+
+def _row_bytes(kind: Kind, num_kept: int, vocab_size: int) -> float:
+    ids = sorted_ids.num_bits(num_kept, vocab_size) / 8
+    return ids + (_ENTROPY_BYTES if kind == "sample" else (num_kept + 1) * _NUMBER_BYTES)
+
+
+# ---- choosing
+
+
+def sample_rows(log_probs_CV: Tensor, offsets_C: Tensor, num_kept: int) -> SampledRows:
+    """Draw `num_kept` ids of each row with replacement, by systematic sampling of its cumulative distribution.
+
+    The points (i + offset) / K, i = 0 .. K-1, are inverted. With an offset uniform in [0, 1), an id of probability p
+    comes floor(K p) or ceil(K p) times, K p on average: count / K is an unbiased estimate of p, as in random sampling
+    knowledge distillation (Anshumann et al. 2025, arXiv 2503.16870, which draws independently), with the least
+    variance that an unbiased count can have.
+
+    Args:
+        log_probs_CV: Log-probabilities, softened already.
+        offsets_C: Uniform in [0, 1), float64.
+        num_kept: K.
+    """
+    probs_CV = log_probs_CV.exp()
+    entropy_C = torch.special.entr(probs_CV).sum(-1)
+    sums_CV = probs_CV.cumsum(-1, dtype=torch.float64)
+    total_C1 = sums_CV[:, -1:]
+    steps_K = torch.arange(num_kept, dtype=torch.float64, device=sums_CV.device)
+    points_CK = (offsets_C[:, None] + steps_K) / num_kept * total_C1
+    points_CK = torch.minimum(points_CK, torch.nextafter(total_C1, torch.zeros_like(total_C1)))
+    ids_CK = torch.searchsorted(sums_CV, points_CK, right=True)  # never an id of probability zero
+    return SampledRows(ids_CK, entropy_C)
+
+
+def top_k_rows(log_probs_CV: Tensor, num_kept: int) -> TopKRows:
+    """The `num_kept` most likely ids of each row, and the probability of the others, summed where it is exact."""
+    ids_CK = log_probs_CV.topk(num_kept, dim=-1).indices.sort(-1).values
+    others_CV = log_probs_CV.exp().scatter_(-1, ids_CK, 0.0)
+    return TopKRows(ids_CK, log_probs_CV.gather(-1, ids_CK), others_CV.sum(-1))
+
+
+# ---- bytes
+
+
+def encode(rows: Rows, key: CacheKey) -> bytes:
+    """The rows, compressed: ids as `sorted_ids`, numbers as all first bytes and then all second ones; then zlib."""
+    if isinstance(rows, HiddenRows):
+        return zlib.compress(_number_bytes(rows.hidden_NLD, key))
+    ids = sorted_ids.encode(rows.ids_NK.numpy(), key.vocab_size)
+    if isinstance(rows, SampledRows):
+        return zlib.compress(ids + _planes(rows.entropy_N.numpy().astype("<f4"), _ENTROPY_BYTES))
+    return zlib.compress(ids + _number_bytes(rows.log_probs_NK, key) + _number_bytes(rows.tail_N, key))
+
+
+def decode(data: bytes, num_rows: int, key: CacheKey) -> Rows:
+    """What `encode` was given, as far as it is kept.
+
+    Raises:
+        ValueError: the data are not so many rows.
+        zlib.error: the data are damaged.
+    """
+    raw = zlib.decompress(data)
+    if key.kind == "hidden":
+        width = len(key.layers) * (key.hidden_size or 0)
+        return HiddenRows(_numbers(raw, key).reshape(num_rows, len(key.layers), width // len(key.layers)))
+    num_kept = key.num_kept or 0
+    end = sorted_ids.num_bytes(num_rows, num_kept, key.vocab_size)
+    ids_NK = torch.from_numpy(sorted_ids.decode(raw[:end], num_rows, num_kept, key.vocab_size))
+    if key.kind == "sample":
+        entropy_N = np.frombuffer(_joined(raw[end:], _ENTROPY_BYTES), dtype="<f4").astype(np.float32)
+        return SampledRows(ids_NK, torch.from_numpy(entropy_N))
+    middle = end + num_rows * num_kept * _NUMBER_BYTES
+    return TopKRows(ids_NK, _numbers(raw[end:middle], key).reshape(num_rows, num_kept), _numbers(raw[middle:], key))
+
+
+def _number_bytes(values: Tensor, key: CacheKey) -> bytes:
+    rounded = values.to(_DTYPES[key.dtype]).contiguous().view(torch.int16).numpy()
+    return _planes(rounded.astype("<i2"), _NUMBER_BYTES)
+
+
+def _numbers(data: bytes, key: CacheKey) -> Tensor:
+    whole = np.frombuffer(_joined(data, _NUMBER_BYTES), dtype="<i2").astype(np.int16)
+    return torch.from_numpy(whole).view(_DTYPES[key.dtype]).float()
+
+
+def _planes(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]], num_bytes: int) -> bytes:
+    return values.reshape(-1, 1).view(np.uint8).reshape(-1, num_bytes).T.tobytes()
+
+
+def _joined(planes: bytes, num_bytes: int) -> bytes:
+    return np.frombuffer(planes, dtype=np.uint8).reshape(num_bytes, -1).T.tobytes()

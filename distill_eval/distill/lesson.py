@@ -1,0 +1,171 @@
+"""What a student is measured on: its forward pass becomes the loss of a batch, and its validation.
+
+Shapes: B batch, T positions, N scored rows, D hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill_eval.distill.attention_maps import Tap
+from distill_eval.distill.features import layer_rows
+from distill_eval.distill.isolation import Isolation, find_isolation, forward_inputs
+from distill_eval.distill.objective import InnerLosses, Inside, Losses, combine, scored_rows
+from distill_eval.distill.projection import RowLoss, Soft, row_loss
+from distill_eval.distill.signals import Signal, Taught
+from distill_eval.head import read_head
+from distill_eval.schema.distill import Validation
+
+
+class Lesson:
+    """The loss of a batch for one student, its teacher and the weights of the terms."""
+
+    def __init__(
+        self,
+        student: Any,
+        signal: Signal | None,
+        *,
+        divergence: str,
+        temperature: float,
+        beta: float,
+        inner: InnerLosses | None = None,
+        tap: Tap | None = None,
+    ) -> None:
+        """Put the loss in the place of the student's forward pass, where DDP, FSDP and autocast expect it.
+
+        Args:
+            student: A causal language model of transformers.
+            signal: Its teacher; `None` trains on the text alone.
+            divergence: Of the soft term.
+            temperature: Of the soft term.
+            beta: Of `jsd`.
+            inner: The terms that compare layers.
+            tap: On the student, when attention is compared.
+        """
+        self.signal, self.inner, self._tap = signal, inner, tap
+        self._divergence, self._temperature, self._beta = divergence, temperature, beta
+        self._student = student
+        self._native: Callable[..., Any] = student.forward
+        self._isolation: Isolation = find_isolation(student)
+        student.forward = self._forward
+
+    def detach(self) -> None:
+        """Give the student its own forward pass back."""
+        self._student.forward = self._native
+
+    def __call__(self, model: Any, batch: Mapping[str, Tensor], *, alpha: float, denominator: float | Tensor) -> Losses:
+        """The micro-batch's share of the mean over `denominator` scored tokens.
+
+        Args:
+            model: The student, perhaps wrapped for several processes.
+            batch: Of `blocks.Collator`.
+            alpha: Weight of the soft term; at 0 the teacher is not asked, unless layers are compared.
+            denominator: Scored tokens of the whole accumulated batch.
+        """
+        asked = self.signal is not None and (alpha > 0 or self.inner is not None)
+        taught = self._ask(batch) if asked else None
+        found: Losses = model(batch=batch, taught=taught, alpha=alpha, denominator=denominator)
+        return found
+
+    def _ask(self, batch: Mapping[str, Tensor]) -> Taught:
+        assert self.signal is not None
+        return self.signal(batch, batch["shift_labels"] != -100)
+
+    def _forward(
+        self, *, batch: Mapping[str, Tensor], taught: Taught | None, alpha: float, denominator: float | Tensor
+    ) -> Losses:
+        hidden_ND, labels_N, inside, scored_BT = self._run(batch)
+        soft = Soft(taught.target, self._divergence, self._temperature, alpha, self._beta) if taught and alpha else None
+        rows = row_loss(hidden_ND, read_head(self._student), labels_N, soft=soft, denominator=denominator)
+        terms = self.inner(inside, taught.inside, scored_BT) if self.inner and taught else None
+        return combine(rows, denominator, terms)
+
+    def _run(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Inside, Tensor]:
+        """The student's last hidden states and labels on the scored rows, and what its layers are compared by."""
+        inner = self.inner
+        layers = [ours for ours, _ in inner.pairs] if inner and inner.feature_weight > 0 else []
+        if self._tap is not None:
+            self._tap.open()
+        inputs = forward_inputs(batch, self._isolation)
+        output = self._student.base_model(**inputs, output_hidden_states=bool(layers))
+        hidden_ND, labels_N, scored_BT = scored_rows(output[0], batch["shift_labels"])
+        features = layer_rows(output.hidden_states, layers, scored_BT) if layers else {}
+        return hidden_ND, labels_N, Inside(features, self._tap.take() if self._tap is not None else {}), scored_BT
+
+    # ---- validation
+
+    def validate(self, batches: Iterable[Mapping[str, Tensor]], total: Callable[[Tensor], float] = float) -> Validation:
+        """The student on text that it is not trained on; with a live teacher, how near it is.
+
+        Args:
+            batches: Of `blocks.Collator`, on the student's device.
+            total: Sums a number over all processes.
+        """
+        compares = self.signal is not None and self.signal.is_exact
+        was_training = self._student.training
+        self._student.eval()
+        sums = _Sums()
+        with torch.no_grad():
+            for batch in batches:
+                taught = self._ask(batch) if compares else None
+                hidden_ND, labels_N, _, _ = self._run(batch)
+                soft = Soft(taught.target, "forward_kl", 1.0, 1.0) if taught else None
+                sums.add(
+                    row_loss(
+                        hidden_ND,
+                        read_head(self._student),
+                        labels_N,
+                        soft=soft,
+                        denominator=max(1, len(labels_N)),
+                        entropy_temperature=self._temperature if taught else None,
+                    ),
+                    len(labels_N),
+                )
+        self._student.train(was_training)
+        return sums.validation(compares, total)
+
+
+def validate_teacher(teacher: Any, batches: Iterable[Mapping[str, Tensor]]) -> Validation:
+    """The teacher's own loss on the validation text."""
+    isolation = find_isolation(teacher)
+    sums = _Sums()
+    with torch.no_grad():
+        for batch in batches:
+            output = teacher.base_model(**forward_inputs(batch, isolation))
+            hidden_ND, labels_N, _ = scored_rows(output[0], batch["shift_labels"])
+            rows = row_loss(hidden_ND, read_head(teacher), labels_N, soft=None, denominator=max(1, len(labels_N)))
+            sums.add(rows, len(labels_N))
+    return sums.validation(compares=False, total=float)
+
+
+class _Sums:
+    """Sums over the rows of all batches."""
+
+    def __init__(self) -> None:
+        self._sums = torch.zeros(5, dtype=torch.float64)
+
+    def add(self, rows: RowLoss, num_rows: int) -> None:
+        agree, entropy = rows.num_agree, rows.entropy_sum
+        found = (
+            rows.hard_sum,
+            rows.soft_sum,
+            agree if agree is not None else 0.0,
+            entropy if entropy is not None else 0.0,
+        )
+        self._sums += torch.tensor([float(num_rows), *map(float, found)], dtype=torch.float64)
+
+    def validation(self, compares: bool, total: Callable[[Tensor], float]) -> Validation:
+        num, hard, kl, agree, entropy = (total(value) for value in self._sums.unbind())
+        return Validation(
+            hard_loss=hard / num,
+            perplexity=math.exp(min(hard / num, 700.0)),
+            kl=kl / num if compares else None,
+            top1_agreement=agree / num if compares else None,
+            teacher_entropy=entropy / num if compares else None,
+            num_tokens=round(num),
+        )

@@ -1,0 +1,130 @@
+"""From our options to transformers' TrainingArguments, and the settings that a resumed run must share."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+from transformers import TrainingArguments
+
+from distill_eval.distill.config import DistillConfig, TrainingConfig
+from distill_eval.errors import UsageError
+from distill_eval.record import to_jsonable
+
+POINTS = 20
+"""Validations in a run that does not say how often."""
+FREE = frozenset({"resume", "output_dir", "training.report_to", "training.keep_checkpoints", "training.device"})
+"""Settings that a resumed run may change: they do not change the weights (a GPU's are not bit-identical anyway)."""
+
+
+class Batching(NamedTuple):
+    """How an optimizer step is cut into forward passes; their product stays the same."""
+
+    batch_size: int
+    accumulate: int
+
+    def halved(self) -> Batching:
+        """Half as many sequences at once, twice as often."""
+        return Batching(self.batch_size // 2, self.accumulate * 2)
+
+
+def num_steps(training: TrainingConfig, num_blocks: int | None, num_processes: int) -> int:
+    """Optimizer steps of the whole run.
+
+    Args:
+        training: The schedule.
+        num_blocks: Rows of the training data; `None` when it streams.
+        num_processes: Each takes its own batch.
+
+    Raises:
+        UsageError: streamed data without --steps.
+    """
+    if training.steps is not None:
+        return training.steps
+    if num_blocks is None:
+        raise UsageError("--streaming: the data has no known size. Say how long to train with --steps")
+    per_step = training.batch_size * training.accumulate * num_processes
+    return max(1, math.ceil((training.epochs or 1.0) * num_blocks / per_step))
+
+
+def arguments(config: DistillConfig, batching: Batching, steps: int, *, use_cpu: bool) -> TrainingArguments:
+    """What transformers.Trainer is told."""
+    training = config.training
+    every = training.eval_every or max(1, steps // POINTS)
+    return TrainingArguments(
+        output_dir=str(config.output_dir),
+        max_steps=steps,
+        per_device_train_batch_size=batching.batch_size,
+        per_device_eval_batch_size=batching.batch_size,
+        gradient_accumulation_steps=batching.accumulate,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(training.warmup * steps),
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        bf16=training.dtype == "bfloat16",
+        use_cpu=use_cpu,
+        gradient_checkpointing=training.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if training.gradient_checkpointing else None,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=training.save_every or every,
+        save_total_limit=None,  # checkpoints.keep_last removes the old ones, after the new one is whole
+        logging_steps=max(1, every // 5),
+        report_to=training.report_to,
+        seed=training.seed,
+        data_seed=training.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=not use_cpu,
+        disable_tqdm=True,
+        include_num_input_tokens_seen="all",
+    )
+
+
+def settings(config: DistillConfig) -> dict[str, str]:
+    """Every option that is not its default, by the name of its flag."""
+    defaults = dict(_flat(_defaults(config)))
+    return {
+        f"--{name.rpartition('.')[2].replace('_', '-')}": _text(value)
+        for name, value in _flat(to_jsonable(config))
+        if value != defaults.get(name, object()) and name not in ("resume", "output_dir")
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Options that a resumed run has otherwise, as flags with both values."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    names = [name for name in sorted(old.keys() | new.keys()) if name not in FREE and old.get(name) != new.get(name)]
+    return [
+        f"--{name.rpartition('.')[2].replace('_', '-')} was {_text(old.get(name))} and is {_text(new.get(name))}"
+        for name in names
+    ]
+
+
+def _defaults(config: DistillConfig) -> dict[str, Any]:
+    """The defaults of every option that has one."""
+    found: dict[str, Any] = {}
+    for name, part in (("data", config.data), ("loss", config.loss), ("training", config.training)):
+        found[name] = _own_defaults(type(part))
+    return found | _own_defaults(type(config))
+
+
+def _own_defaults(cls: Any) -> dict[str, Any]:
+    return {
+        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
+        for field in dataclasses.fields(cls)
+        if field.default is not dataclasses.MISSING
+    }
+
+
+def _flat(values: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        found += _flat(value, f"{above}{name}.") if isinstance(value, dict) else [(above + name, value)]
+    return found
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

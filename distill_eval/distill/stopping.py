@@ -1,0 +1,74 @@
+"""Callbacks: when training ends before its last step, and what it says while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class StopEarly(TrainerCallback):
+    """Reads the log alone, so that a resumed run decides as an uninterrupted one."""
+
+    def __init__(self, *, patience: int | None, stop_within: float | None, teacher_perplexity: float | None) -> None:
+        """Prepare.
+
+        Args:
+            patience: Validations without a better perplexity; `None` never stops for that.
+            stop_within: Share of the teacher's perplexity within which the student's is near enough.
+            teacher_perplexity: On the same text; `None` without a live teacher.
+        """
+        self._patience = patience
+        self._near = None
+        if stop_within is not None and teacher_perplexity is not None:
+            self._near = teacher_perplexity * (1 + stop_within)
+        self.reason: str | None = None
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Decide after each validation."""
+        del args, kwargs
+        seen = [entry["eval_perplexity"] for entry in state.log_history if "eval_perplexity" in entry]
+        if self._near is not None and seen[-1] <= self._near:
+            self.reason = f"validation perplexity {seen[-1]:.2f} is within --stop-within of the teacher's"
+        elif self._patience is not None and len(seen) - 1 - seen.index(min(seen)) >= self._patience:
+            self.reason = f"{self._patience} validations without a better perplexity than {min(seen):.2f} (--patience)"
+        if self.reason is not None:
+            control.should_training_stop = True
+            control.should_save = True
+        return control
+
+
+class Tell(TrainerCallback):
+    """One line per validation, with an estimate of the time left."""
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare.
+
+        Args:
+            say: Takes lines for the reader.
+            clock: Seconds.
+        """
+        self._say, self._clock = say, clock
+        self._began, self._first_step = clock(), 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        del args, control, kwargs
+        self._began, self._first_step = self._clock(), state.global_step
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Say where training is."""
+        del args, control
+        metrics = kwargs["metrics"]
+        done = state.global_step - self._first_step
+        left = (self._clock() - self._began) * (state.max_steps - state.global_step) / done if done else 0.0
+        near = f", KL {metrics['eval_kl']:.3f}" if "eval_kl" in metrics else ""
+        place = f"step {state.global_step} of {state.max_steps}"
+        rest = f", about {left:.0f} s left" if done else ""
+        self._say(f"{place}: validation perplexity {metrics['eval_perplexity']:.2f}{near}{rest}")

@@ -1,0 +1,318 @@
+"""`distill` on tiny models: it learns, it resumes to the bit, and it says what goes wrong."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from fakes.tiny_families import make_model, make_tokenizer, save
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from distill_eval.distill import cache_stage
+from distill_eval.distill import run as stage
+from distill_eval.distill.cache_config import CacheTeacherConfig
+from distill_eval.distill.config import DistillConfig, LossConfig, TrainingConfig
+from distill_eval.distill.data_config import DataConfig
+from distill_eval.errors import DistillEvalError, UsageError
+
+WORDS = ["bone", "heart", "liver", "first", "second", "who", "where", "answer", "long", "way"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A teacher, students and a text."""
+    root = tmp_path_factory.mktemp("distill")
+    save("llama", root / "teacher", seed=0)
+    save("llama", root / "student", seed=1)
+    draw = random.Random(0)
+    lines = [" ".join(draw.choice(WORDS) for _ in range(draw.randint(4, 20))) for _ in range(120)]
+    (root / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    return root
+
+
+def config(place, output, *, loss=None, training=None, data=None, **options):
+    data = {"data": str(place / "text.jsonl"), "max_length": 32, "validation_documents": 10} | (data or {})
+    training = {"steps": 8, "batch_size": 2, "learning_rate": 3e-3, "device": "cpu", "eval_every": 4} | (training or {})
+    options = {"student": str(place / "student"), "teacher": (str(place / "teacher"),)} | options
+    return DistillConfig(
+        data=DataConfig(**data),
+        loss=LossConfig(**(loss or {})),
+        training=TrainingConfig(**training),
+        output_dir=output,
+        **options,
+    )
+
+
+def train(place, output, **options):
+    return stage.run(config(place, output, **options), argv=["distill"], say=lambda line: None)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_student_comes_nearer_to_its_teacher_and_is_a_plain_folder(place, tmp_path):
+    done = train(place, tmp_path / "out", training={"steps": 30})
+    assert done.after.kl < 0.8 * done.before.kl
+    assert done.num_steps == 30
+    assert done.teacher_validation.perplexity > 1
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model.num_parameters() == done.num_parameters
+    assert not list((tmp_path / "out").glob("checkpoint-*"))
+    read = json.loads((tmp_path / "out" / "distill.json").read_text())
+    assert read["settings"]["--steps"] == "30"
+    points = [point["values"] for point in read["curve"]]
+    assert any("soft_loss" in values and "hard_loss" in values and "grad_norm" in values for values in points)
+    soft = [values["soft_loss"] for values in points if "soft_loss" in values]
+    assert soft[-1] < soft[0]
+
+
+def test_alpha_divergences_and_inner_losses_all_train(place, tmp_path):
+    for number, loss in enumerate(
+        (
+            {"loss": "reverse_kl"},
+            {"loss": "jsd", "beta": 0.3},
+            {"loss": "tv", "alpha": 1.0},
+            {"feature_weight": 0.5, "layer_map": "last"},
+            {"attention_weight": 1.0},
+            {"attention_weight": 1.0, "attention_loss": "value_relation"},
+        )
+    ):
+        done = train(place, tmp_path / str(number), loss=loss, training={"steps": 20})
+        assert done.after.kl < done.before.kl, loss
+        names = {name for point in done.curve for name in point.values}
+        assert ("feature_loss" in names) == ("feature_weight" in loss)
+        assert ("attention_loss" in names) == ("attention_weight" in loss)
+
+
+def test_a_baseline_sees_the_same_text_and_no_teacher(place, tmp_path):
+    taught = train(place, tmp_path / "taught")
+    baseline = train(place, tmp_path / "baseline", baseline=True)
+    plain = train(place, tmp_path / "plain", teacher=(), loss={"alpha": 0.0})
+    assert taught.data == baseline.data == plain.data
+    assert same(weights(tmp_path / "baseline"), weights(tmp_path / "plain"))
+    assert not same(weights(tmp_path / "baseline"), weights(tmp_path / "taught"))
+    assert baseline.after.kl is not None
+    assert plain.after.kl is None
+
+
+def test_accumulation_and_larger_batches_take_the_same_steps(place, tmp_path):
+    whole = train(place, tmp_path / "whole", training={"batch_size": 4})
+    parts = train(place, tmp_path / "parts", training={"batch_size": 1, "accumulate": 4})
+    for a, b in zip(_losses(whole), _losses(parts), strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+def _losses(done):
+    return [point.values["loss"] for point in done.curve if "loss" in point.values]
+
+
+def test_the_last_steps_may_train_on_the_text_alone(place, tmp_path):
+    done = train(place, tmp_path / "out", loss={"hard_last": 0.5}, training={"steps": 8, "eval_every": 4})
+    soft = [point.values["soft_loss"] for point in done.curve if "soft_loss" in point.values]
+    assert soft[0] > 0
+    assert soft[-1] == 0
+
+
+def test_it_stops_when_the_student_is_near_enough_or_stalls(place, tmp_path):
+    near = train(place, tmp_path / "near", training={"steps": 40, "stop_within": 1000.0})
+    assert near.num_steps == 4
+    assert "--stop-within" in near.stopped
+    stalled = train(place, tmp_path / "stalled", training={"steps": 40, "patience": 1, "learning_rate": 1e-12})
+    assert stalled.num_steps < 40
+    assert "--patience" in stalled.stopped
+    assert any("did not learn" in finding.text for finding in stalled.findings)
+
+
+def test_a_cached_teacher_teaches_as_the_live_one_does(place, tmp_path):
+    def cache(kind, **options):
+        options = {"teacher": str(place / "teacher"), "student": str(place / "student"), "device": "cpu"} | options
+        data = DataConfig(data=str(place / "text.jsonl"), max_length=32, validation_documents=10)
+        settings = CacheTeacherConfig(kind=kind, data=data, output_dir=tmp_path / kind, **options)
+        return cache_stage.run(settings, say=lambda line: None)
+
+    live = train(place, tmp_path / "live", training={"steps": 20})
+    for kind in ("sample", "top_k"):
+        manifest = cache(kind)
+        assert manifest.num_rows == live.data.num_scored_tokens
+        assert manifest.bytes_per_token <= 128
+        kept = train(
+            place, tmp_path / f"from-{kind}", teacher=(), cached_teacher=tmp_path / kind, training={"steps": 20}
+        )
+        assert kept.data == live.data
+        fall = live.before.hard_loss - live.after.hard_loss
+        assert kept.before.hard_loss - kept.after.hard_loss == pytest.approx(fall, rel=0.2)
+    with pytest.raises(UsageError, match=r"temperature 2\.0 there, 3\.0 here"):
+        train(place, tmp_path / "x", teacher=(), cached_teacher=tmp_path / "sample", loss={"temperature": 3.0})
+
+
+# ---- resuming
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from distill_eval.distill import run as stage
+from test_distill import config
+place, output = Path(sys.argv[1]), Path(sys.argv[2])
+training = {"steps": 12, "eval_every": 2, "save_every": 2}
+stage.run(config(place, output, resume=True, training=training), argv=[], say=print)
+"""
+
+
+def start(place, output):
+    here = Path(__file__).parent
+    env = {**os.environ, "PYTHONPATH": f"{here}:{here}/..:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(place), str(output)], env=env, stdout=-1, stderr=-2, text=True
+    )
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bits(place, tmp_path):
+    whole = start(place, tmp_path / "whole")
+    assert whole.wait() == 0, whole.stdout.read()
+    for kill_at in (4, 8):
+        process = start(place, tmp_path / "cut")
+        while process.poll() is None and not (tmp_path / "cut" / f"checkpoint-{kill_at}").exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)  # perhaps in the middle of this very checkpoint
+        process.wait()
+    last = start(place, tmp_path / "cut")
+    assert last.wait() == 0, last.stdout.read()
+    assert "going on from checkpoint-" in last.stdout.read()
+    assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_a_half_written_checkpoint_never_counts(tmp_path):
+    from distill_eval.distill import checkpoints
+
+    for step in (2, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"x" * 10)
+        checkpoints.seal(folder)
+    (tmp_path / "checkpoint-4" / "model.safetensors").write_bytes(b"x" * 3)
+    (tmp_path / "checkpoint-6").mkdir()
+    assert checkpoints.last_whole(tmp_path) == tmp_path / "checkpoint-2"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+# ---- what goes wrong while it trains
+
+
+def test_batches_without_a_finite_gradient_are_left_out_and_counted(place, tmp_path, monkeypatch):
+    from distill_eval.distill.lesson import Lesson
+
+    own, seen = Lesson.__call__, []
+
+    def sometimes(self, model, batch, **options):
+        found = own(self, model, batch, **options)
+        seen.append(1)
+        return found._replace(loss=found.loss * float("nan")) if len(seen) in (2, 5) else found
+
+    monkeypatch.setattr(Lesson, "__call__", sometimes)
+    done = train(place, tmp_path / "out")
+    assert done.num_skipped_batches == 2
+    assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path / "out").values())
+    [first, _] = sorted((tmp_path / "out").glob("skipped-step-*.safetensors"))
+    assert load_file(first)["0.input_ids"].shape[0] == 2
+
+
+def test_too_many_bad_batches_stop_the_run(place, tmp_path, monkeypatch):
+    from distill_eval.distill.lesson import Lesson
+
+    own = Lesson.__call__
+    monkeypatch.setattr(
+        Lesson, "__call__", lambda *a, **k: (lambda f: f._replace(loss=f.loss * float("inf")))(own(*a, **k))
+    )
+    with pytest.raises(DistillEvalError, match="3 batches had a loss or gradient that is not a number"):
+        train(place, tmp_path / "out", training={"max_skipped": 2})
+
+
+def test_out_of_memory_halves_the_batch_and_takes_the_same_steps(place, tmp_path, monkeypatch):
+    from distill_eval.distill.lesson import Lesson
+
+    expected = train(place, tmp_path / "whole", training={"batch_size": 4})
+    own, told = Lesson.__call__, []
+
+    def small(self, model, batch, **options):
+        if len(batch["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return own(self, model, batch, **options)
+
+    monkeypatch.setattr(Lesson, "__call__", small)
+    found = stage.run(config(place, tmp_path / "small", training={"batch_size": 4}), argv=[], say=told.append)
+    assert any("--batch-size 2 --accumulate 2" in line for line in told)
+    for a, b in zip(_losses(expected), _losses(found), strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+# ---- bad input
+
+
+def test_bad_input_is_refused_before_any_work(place, tmp_path):
+    def refused(error=UsageError, **options):
+        with pytest.raises(error) as caught:
+            train(place, tmp_path / "bad", **options)
+        return str(caught.value)
+
+    save("gpt2", tmp_path / "other", seed=2)
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["bone"])
+    tokenizer.save_pretrained(tmp_path / "other")
+    assert "different tokenizers" in refused(teacher=(str(tmp_path / "other"),))
+    assert "the student's own folder" in refused(teacher=(str(place / "student"),))
+    assert "--alpha 1.5" in refused(loss={"alpha": 1.5})
+    assert "--temperature 0" in refused(loss={"temperature": 0.0})
+    assert "less than one batch" in refused(training={"batch_size": 500})
+    assert "--layer-map" in refused(loss={"feature_weight": 1.0, "layer_map": "9:0"})
+    assert not (tmp_path / "bad" / "distill.json").exists()
+
+
+def test_a_larger_student_is_refused(place, tmp_path):
+    model = make_model("llama", seed=0)
+    model.model.layers = model.model.layers[:1]
+    model.config.num_hidden_layers = 1
+    model.save_pretrained(tmp_path / "small")
+    make_tokenizer().save_pretrained(tmp_path / "small")
+    with pytest.raises(UsageError, match="more than the"):
+        train(place, tmp_path / "bad", teacher=(str(tmp_path / "small"),))
+
+
+def test_an_output_folder_in_use_is_refused(place, tmp_path):
+    train(place, tmp_path / "done", training={"steps": 2})
+    with pytest.raises(UsageError, match="finished run"):
+        train(place, tmp_path / "done", training={"steps": 2})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("x")
+    with pytest.raises(UsageError, match="not empty"):
+        train(place, tmp_path / "mine")
+
+
+def test_a_resume_with_other_options_shows_them(place, tmp_path):
+    output = tmp_path / "out"
+    train(place, output, training={"steps": 2})
+    (output / "distill.json").unlink()
+    with pytest.raises(UsageError, match="add --resume"):
+        train(place, output, training={"steps": 2})
+    with pytest.raises(UsageError, match=r"--temperature was 2\.0 and is 3\.0"):
+        train(place, output, training={"steps": 2}, loss={"temperature": 3.0}, resume=True)
+
+
+def test_weights_are_written_in_the_dtype_they_came_in(place, tmp_path):
+    model = make_model("llama", seed=1).to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "half")
+    make_tokenizer().save_pretrained(tmp_path / "half")
+    train(place, tmp_path / "out", student=str(tmp_path / "half"), training={"steps": 2})
+    assert {tensor.dtype for tensor in weights(tmp_path / "out").values()} == {torch.bfloat16}
