@@ -5,8 +5,10 @@ Nothing heavy is imported here or by what this imports; `distill-eval --help` an
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
+import operator
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -137,6 +139,13 @@ def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
     return 0
 
 
+VERBS: dict[str, type[Any]] = {
+    "compare": CompareConfig,
+    "prepare": PrepareConfig,
+    "distill": DistillConfig,
+    "cache-teacher": CacheTeacherConfig,
+    "cache": CacheConfig,
+}
 RUN: dict[type[Any], Callable[[Any, Sequence[str]], int]] = {
     CompareConfig: _compare,
     PrepareConfig: _prepare,
@@ -145,6 +154,21 @@ RUN: dict[type[Any], Callable[[Any, Sequence[str]], int]] = {
     CacheListConfig: _cache_list,
     CachePruneConfig: _cache_prune,
 }
+
+
+@record
+class _Unasked:
+    """Stands for a verb that is not on the command line: reading the options of all would take half of the start."""
+
+
+def _verbs(argv: Sequence[str]) -> Any:
+    """All verbs, of which the one that is asked for has its options."""
+    asked = next((word for word in argv if not word.startswith("-")), None)
+    kinds = [
+        Annotated[config if name == asked else _Unasked, subcommand(name, description=config.__doc__)]
+        for name, config in VERBS.items()
+    ]
+    return functools.reduce(operator.or_, kinds)
 
 
 def parse(argv: Sequence[str]) -> Any:
@@ -156,15 +180,8 @@ def parse(argv: Sequence[str]) -> Any:
     """
     import tyro
 
-    verbs = (
-        Annotated[CompareConfig, tyro.conf.subcommand("compare")]
-        | Annotated[PrepareConfig, tyro.conf.subcommand("prepare")]
-        | Annotated[DistillConfig, tyro.conf.subcommand("distill")]
-        | Annotated[CacheTeacherConfig, tyro.conf.subcommand("cache-teacher")]
-        | Annotated[CacheConfig, tyro.conf.subcommand("cache")]
-    )
     config = tyro.cli(
-        verbs,
+        _verbs(argv),
         prog="distill-eval",
         description="Prove what a distilled language model kept of its teacher.",
         args=list(argv),
