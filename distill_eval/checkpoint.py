@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,7 +14,21 @@ from distill_eval.schema.model import ModelRef
 SMALL_FILES = ("*.json", "*.txt", "*.jinja", "*.model")
 """Everything of a model repository but its weights: config, tokenizer, chat template."""
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_TOKENIZER = ("tokenizer*", "vocab.*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json")
+_UNCHANGED = (*_TOKENIZER, "chat_template*", "generation_config.json")
 _PICKLES = ("pytorch_model*.bin", "model*.bin", "*.pth", "*.ckpt", "model*.pt")
+
+
+def copy_unchanged(source: Path, output: Path) -> None:
+    """Copy what is no weight and no config byte by byte, so that two models tokenize and generate alike.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    for pattern in _UNCHANGED:
+        for file in source.glob(pattern):
+            if file.is_file():
+                shutil.copyfile(file, output / file.name)
 
 
 def locate(ref: ModelRef, patterns: Sequence[str], *, role: str) -> Path:

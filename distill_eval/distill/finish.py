@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from distill_eval.checkpoint import copy_unchanged
 from distill_eval.distill.teaching import FEATURE_MODULE
 from distill_eval.errors import StoreError, boundary
-
-COPIED = (
-    "tokenizer*", "vocab.*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json",
-    "chat_template*", "generation_config.json",
-)  # fmt: skip
-"""Files that stay as they are, so that the student tokenizes and generates as before to the byte."""
 
 
 def write_student(model: Any, source: Path, output: Path, dtype: torch.dtype) -> None:
@@ -35,7 +29,4 @@ def write_student(model: Any, source: Path, output: Path, dtype: torch.dtype) ->
     model.config.use_cache = True
     with boundary(StoreError, f"cannot write {output}"):
         model.to(dtype).save_pretrained(output)
-        for pattern in COPIED:
-            for file in source.glob(pattern):
-                if file.is_file():
-                    shutil.copyfile(file, output / file.name)
+        copy_unchanged(source, output)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
-from distill_eval.checkpoint import weight_files
+from distill_eval.checkpoint import copy_unchanged, weight_files
 from distill_eval.errors import ModelError, StoreError, boundary
 from distill_eval.schema.model import ModelRef
 from distill_eval.student.count import auto_class
 from distill_eval.student.teacher import Kind
-
-_TOKENIZER = ("tokenizer*", "vocab.*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json")
-_COPIED = (*_TOKENIZER, "chat_template*", "generation_config.json")
-"""Files that are copied as they are, so that teacher and student tokenize and generate alike to the byte."""
 
 
 def load(ref: ModelRef, folder: Path, kind: Kind) -> PreTrainedModel:
@@ -61,10 +56,7 @@ def write(model: PreTrainedModel, teacher: Path, built: Path) -> None:
     """
     with boundary(StoreError, f"cannot write {built}"):
         model.save_pretrained(built)
-        for pattern in _COPIED:
-            for file in teacher.glob(pattern):
-                if file.is_file():
-                    shutil.copyfile(file, built / file.name)
+        copy_unchanged(teacher, built)
         for file in weight_files(built):
             file.chmod((built / "config.json").stat().st_mode)  # safetensors writes for its owner only
 
