@@ -210,7 +210,8 @@ def _from_hub(name: str, configuration: str | None, part: str, streaming: bool) 
                 "(ORGANIZATION/NAME); for a private or gated one type `hf auth login`"
             ) from error
         except ValueError as error:  # an unknown split, or a configuration that is unknown or must be chosen
-            raise UsageError(f"data set {name!r}: {' '.join(str(error).split())}") from error
+            reason = " ".join(str(error).split())
+            raise UsageError(f"data set {name!r}: {reason} (--data-config, --data-split)") from error
 
 
 @contextmanager
@@ -219,6 +220,8 @@ def _loading(what: str) -> Iterator[None]:
     with boundary(DataError, what):
         try:
             yield
+        except UsageError:  # a ValueError too
+            raise
         except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
             reason = str(error.__cause__ or error).partition("\n")[0]
             if any(sign in reason for sign in _EMPTY):

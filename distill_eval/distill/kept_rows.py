@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from distill_eval.distill import sorted_ids
+from distill_eval.distill.targets import LOWEST
 from distill_eval.errors import require
 from distill_eval.schema.teacher_cache import CacheKey, Kind
 
@@ -106,7 +107,7 @@ def sample_rows(log_probs_CV: Tensor, offsets_C: Tensor, num_kept: int) -> Sampl
         num_kept: K.
     """
     probs_CV = log_probs_CV.exp()
-    entropy_C = torch.special.entr(probs_CV).sum(-1)
+    entropy_C = -torch.linalg.vecdot(probs_CV, log_probs_CV.clamp(min=LOWEST))
     sums_CV = probs_CV.cumsum(-1, dtype=torch.float64)
     total_C1 = sums_CV[:, -1:]
     steps_K = torch.arange(num_kept, dtype=torch.float64, device=sums_CV.device)

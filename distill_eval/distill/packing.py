@@ -18,8 +18,9 @@ import numpy as np
 from distill_eval.distill.data_config import Packing
 from distill_eval.distill.text import Flags, Ids, Tokens
 
-OPEN_BLOCKS = 256
-"""Blocks that wait for a window that fits. On local/lm_corpus at 512 tokens see docs/design/data.md."""
+OPEN_BLOCKS = 64
+"""Blocks that wait for a window that fits. On 4 kB pieces of English text at 512 tokens per block, 1 open
+block left 6.8 % of the positions empty, 16 left 3.9 %, 64 left 3.7 % and 1,024 no less."""
 
 
 class Window(NamedTuple):

@@ -1,6 +1,7 @@
 import json
 import random
 
+import datasets
 import pandas as pd
 import pytest
 
@@ -238,3 +239,28 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "data.parquet").write_bytes(b"PAR1 this is not parquet")
     with pytest.raises(DataError, match=r"cannot read .*data\.parquet as parquet"):
         open_documents(DataConfig(data=str(tmp_path / "data.parquet")))
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "message"),
+    [
+        (
+            ValueError('Unknown split "x".\nShould be one of [train].'),
+            UsageError,
+            r"'org/name': Unknown split \"x\"\. Sho",
+        ),
+        (
+            datasets.exceptions.DatasetNotFoundError("gone"),
+            DataError,
+            "neither a file, a folder nor a data set on the Hub",
+        ),
+        (ConnectionError("no route"), DataError, "cannot load the data set 'org/name' from the Hub: ConnectionError"),
+    ],
+)
+def test_what_the_hub_refuses_is_said(raised, error, message, monkeypatch):
+    def load_dataset(*args, **kwargs):
+        raise raised
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(error, match=message):
+        open_documents(DataConfig(data="org/name"))

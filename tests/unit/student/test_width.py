@@ -122,6 +122,7 @@ def test_hidden_channels_that_are_zero_go_without_a_trace(family):
     expected = logits(model)
     student = cut(model, architecture, shape, replace(shape, hidden_size=20), kept)
     same(logits(student), expected)
+    assert read_shape(student.config, architecture).hidden_size == 20
 
 
 @pytest.mark.parametrize("family", TEACHERS)
