@@ -6,6 +6,7 @@ Nothing heavy is imported here or by what this imports; `distill-eval --help` an
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import math
 import operator
@@ -16,22 +17,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import subcommand
 
-from distill_eval.distill.cache_config import CacheTeacherConfig
-from distill_eval.distill.config import DistillConfig
 from distill_eval.errors import DistillEvalError, UsageError, require
-from distill_eval.pipeline import CompareConfig
 from distill_eval.record import record
-from distill_eval.student.config import PrepareConfig
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
 
+    from distill_eval.distill.cache_config import CacheTeacherConfig
+    from distill_eval.distill.config import DistillConfig
+    from distill_eval.pipeline import CompareConfig
     from distill_eval.schema.retention import Retention
+    from distill_eval.student.config import PrepareConfig
 
-RESUMES: dict[type[Any], str] = {
-    CompareConfig: "; what was finished is kept, the same command goes on from there",
-    CacheTeacherConfig: "; what was finished is kept, the same command goes on from there",
-    DistillConfig: "; the same command with --resume goes on from the last checkpoint",
+GOES_ON = "; what was finished is kept, the same command goes on from there"
+RESUMES = {
+    "CompareConfig": GOES_ON,
+    "CacheTeacherConfig": GOES_ON,
+    "DistillConfig": "; the same command with --resume goes on from the last checkpoint",
 }
 GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 INTERRUPTED = 130
@@ -139,20 +141,30 @@ def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
     return 0
 
 
-VERBS: dict[str, type[Any]] = {
-    "compare": CompareConfig,
-    "prepare": PrepareConfig,
-    "distill": DistillConfig,
-    "cache-teacher": CacheTeacherConfig,
-    "cache": CacheConfig,
+VERBS = {
+    "compare": (
+        "distill_eval.pipeline:CompareConfig",
+        "What a student kept of its teacher, task by task, and whether the loss is real.",
+    ),
+    "prepare": (
+        "distill_eval.student.config:PrepareConfig",
+        "Make a student from a teacher: fewer layers, narrower ones, or a new model of the same kind.",
+    ),
+    "distill": ("distill_eval.distill.config:DistillConfig", "Train a student on what its teacher knows."),
+    "cache-teacher": (
+        "distill_eval.distill.cache_config:CacheTeacherConfig",
+        "Keep what a teacher says about a data set, so that students train without it.",
+    ),
+    "cache": ("distill_eval.cli:CacheConfig", "List or prune the evaluation cache."),
 }
-RUN: dict[type[Any], Callable[[Any, Sequence[str]], int]] = {
-    CompareConfig: _compare,
-    PrepareConfig: _prepare,
-    DistillConfig: _distill,
-    CacheTeacherConfig: _cache_teacher,
-    CacheListConfig: _cache_list,
-    CachePruneConfig: _cache_prune,
+"""Name to config, imported when it is asked for, and what `--help` says of it."""
+RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
+    "CompareConfig": _compare,
+    "PrepareConfig": _prepare,
+    "DistillConfig": _distill,
+    "CacheTeacherConfig": _cache_teacher,
+    "CacheListConfig": _cache_list,
+    "CachePruneConfig": _cache_prune,
 }
 
 
@@ -161,12 +173,17 @@ class _Unasked:
     """Stands for a verb that is not on the command line: reading the options of all would take half of the start."""
 
 
+def _config(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return CacheConfig if name == "CacheConfig" else getattr(importlib.import_module(module), name)
+
+
 def _verbs(argv: Sequence[str]) -> Any:
     """All verbs, of which the one that is asked for has its options."""
     asked = next((word for word in argv if not word.startswith("-")), None)
     kinds = [
-        Annotated[config if name == asked else _Unasked, subcommand(name, description=config.__doc__)]
-        for name, config in VERBS.items()
+        Annotated[_config(where) if name == asked else _Unasked, subcommand(name, description=text)]
+        for name, (where, text) in VERBS.items()
     ]
     return functools.reduce(operator.or_, kinds)
 
@@ -219,12 +236,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = None
     try:
         config = parse(arguments)
-        return RUN[type(config)](config, arguments)
+        return RUN[type(config).__name__](config, arguments)
     except DistillEvalError as error:
         print(f"distill-eval: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"distill-eval: interrupted{RESUMES.get(type(config), '')}", file=sys.stderr)
+        print(f"distill-eval: interrupted{RESUMES.get(type(config).__name__, '')}", file=sys.stderr)
         return INTERRUPTED
 
 
