@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch.nn import Module
 from transformers import PreTrainedModel
 
-from distill_eval.errors import ModelError, StoreError, UsageError, boundary, require
+from distill_eval.device import choose_device
+from distill_eval.errors import ModelError, StoreError, boundary, require
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import CalibrationLoss, ChannelGroup, FreshStart, StudentInit
@@ -44,7 +44,7 @@ def run(config: PrepareConfig) -> StudentInit:
     """
     output = config.output_dir.expanduser()
     require(_is_free(output), f"--output-dir {output} exists and is not an empty folder: name another, or remove it")
-    _device(config.device)
+    choose_device(config.device)
     ref = ModelRef.parse(config.teacher)
     small = locate(ref)
     teacher = read_teacher(ref, small)
@@ -144,7 +144,7 @@ def _on(device: str, model: PreTrainedModel) -> Iterator[None]:
 def _look(model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, plan: Plan, samples: Samples) -> Importance:
     """Everything that the calibration text says about the teacher."""
     architecture = teacher.architecture if plan.is_narrower and not config.fresh else None
-    with _on(_device(config.device), model):
+    with _on(choose_device(config.device), model):
         seen = measure_importance(model, samples.ids, teacher.kind, architecture, plan.before)
         if config.importance != "loss":
             return seen
@@ -177,7 +177,7 @@ def _fresh(config: PrepareConfig, teacher: Teacher, plan: Plan, model: PreTraine
 def _loss(
     model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, samples: Samples, before: Loss
 ) -> CalibrationLoss:
-    with _on(_device(config.device), model):
+    with _on(choose_device(config.device), model):
         after = measure_loss(model, samples.ids, teacher.kind, before.answers_L)
     return CalibrationLoss(
         kind="cross_entropy" if teacher.kind == "causal" else "kl_to_teacher",
@@ -199,18 +199,6 @@ def _samples(config: PrepareConfig, teacher: Teacher, folder: Path) -> Samples |
         f"--calibration-length {config.calibration_length}: the teacher takes {longest} tokens",
     )
     return load_samples(config, config.calibration, files.load_tokenizer(teacher.ref, folder), teacher.kind)
-
-
-def _device(device: str) -> str:
-    """`auto` is CUDA where there is one."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: no CUDA here (torch {torch.__version__}). Type --device cpu")
-    number = int(device.partition(":")[2] or 0)
-    if device != "cpu" and number >= torch.cuda.device_count():
-        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
-    return device
 
 
 def _is_free(output: Path) -> bool:
