@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +32,12 @@ from distill_eval.student.width import choose_channels, narrow
 ARTIFACT = "student.json"
 
 
-def run(config: PrepareConfig) -> StudentInit:
+def run(config: PrepareConfig, *, describe: Callable[[StudentInit], Mapping[str, str]] = lambda _: {}) -> StudentInit:
     """Write the student's folder with its `student.json`, whole or not at all, and return that record.
+
+    Args:
+        config: What is asked.
+        describe: More files to write beside the record, by name: what it says, for people.
 
     Raises:
         UsageError: what is asked does not fit the teacher, the calibration text cannot be had, or the output folder
@@ -59,7 +63,8 @@ def run(config: PrepareConfig) -> StudentInit:
         built = Path(name) / "student"
         student = _build(config, teacher, plan, samples, folder, built)
         with boundary(StoreError, f"cannot write {output}"):
-            (built / ARTIFACT).write_text(to_json(student), encoding="utf-8")
+            for file, text in {ARTIFACT: to_json(student), **describe(student)}.items():
+                (built / file).write_text(text, encoding="utf-8")
             built.rename(output)
     return student
 
