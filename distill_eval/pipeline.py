@@ -84,6 +84,8 @@ class CurvesConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.runs), "curves: name the folder of a run, e.g. runs/student, and of others beside it")
+        most = 6  # colors and dashes that are told apart
+        require(len(self.runs) <= most, f"curves: {len(self.runs)} runs, expected {most} at most in one picture")
 
 
 class Compared(NamedTuple):

@@ -49,9 +49,11 @@ def linear(values: Sequence[float], *, most: int = 6, whole: bool = False) -> Ax
         whole: Ticks are whole numbers.
     """
     low, high = min(values), max(values)
-    if high == low:
-        room = abs(low) / 10 or 1.0
-        low, high = (low - room, high + room) if low else (0.0, 1.0)
+    largest = max(abs(low), abs(high))
+    if largest < 1 / EXTREME:
+        low, high = 0.0, 1.0
+    elif high - low <= 1e-9 * largest:  # no tick could tell them apart
+        low, high = low - largest / 10, high + largest / 10
     step = _step((high - low) / max(1, most - 1), whole)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(float(f"{number * step:.12g}") for number in range(first, last + 1))
@@ -59,7 +61,10 @@ def linear(values: Sequence[float], *, most: int = 6, whole: bool = False) -> Ax
 
 
 def logarithmic(values: Sequence[float], *, most: int = 6) -> Axis:
-    """An axis on which equal factors are equally long, for values above 0; ticks at 1, 2, 5 where there is room."""
+    """An axis on which equal factors are equally long, for values above 0.
+
+    It begins and ends at 1, 2 or 5 times a power of ten; ticks are there too, or at the powers alone.
+    """
     low, high = (min(EXTREME, max(1 / EXTREME, value)) for value in (min(values), max(values)))
     if high < 4 * low:  # too near together for 1, 2, 5
         plain = linear((low, high), most=most)
@@ -69,10 +74,11 @@ def logarithmic(values: Sequence[float], *, most: int = 6) -> Axis:
     last = max(last, first + 1)
     fine = [lead * 10.0**power for power in range(first, last) for lead in (1, 2, 5)] + [10.0**last]
     inside = [tick for place, tick in enumerate(fine) if _borders(fine, place, low, high)]
+    ticks = inside
     if len(inside) > most + 1:
-        every = math.ceil((last - first) / (most - 1))
-        inside = [10.0**power for power in range(first, last + every, every)]
-    return Axis(inside[0], inside[-1], tuple(float(f"{tick:.12g}") for tick in inside), log=True)
+        every = math.ceil((last - first) / most)
+        ticks = [10.0**power for power in range(first, last + 1, every) if inside[0] <= 10.0**power <= inside[-1]]
+    return Axis(inside[0], inside[-1], tuple(float(f"{tick:.12g}") for tick in ticks), log=True)
 
 
 def _borders(ticks: Sequence[float], place: int, low: float, high: float) -> bool:

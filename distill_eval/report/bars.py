@@ -8,14 +8,16 @@ from xml.etree import ElementTree as ET
 
 from distill_eval.report.axes import Axis, linear, short
 from distill_eval.report.frame import (
+    BAR,
+    HOLLOW_BAR,
     ROW,
     Box,
     Entry,
     Reference,
-    bar_class,
     head,
     plot_box,
     references,
+    series_class,
     x_title,
     y_ticks,
 )
@@ -32,6 +34,13 @@ class Bars:
     name: str
     values: tuple[float | None, ...]
     """One per category; `None` draws nothing."""
+    hollow: bool = False
+    """Drawn as an outline."""
+
+    @property
+    def kind(self) -> str:
+        """The class of its style."""
+        return HOLLOW_BAR if self.hollow else BAR
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class BarChart:
         levels = [Entry(level.entry, "reference", number) for number, level in enumerate(self.references)]
         if len(self.series) < 2 and not levels:
             return []
-        return [Entry(bars.name, "bar", number) for number, bars in enumerate(self.series)] + levels
+        return [Entry(bars.name, bars.kind, number) for number, bars in enumerate(self.series)] + levels
 
     @property
     def bars(self) -> Iterator[tuple[int, int, float]]:
@@ -66,6 +75,10 @@ class BarChart:
                 if value is not None:
                     yield place, number, value
 
+    def is_cut(self, value: float, axis: Axis) -> bool:
+        """Whether a bar of that value does not end within the axis."""
+        return self.ceiling is not None and value > axis.high * (1 + 1e-9)
+
 
 def draw_bars(chart: BarChart) -> tuple[ET.Element, float]:
     """The chart as a group, and its height."""
@@ -74,7 +87,7 @@ def draw_bars(chart: BarChart) -> tuple[ET.Element, float]:
     values = [value for _, _, value in chart.bars] + [level.value for level in chart.references]
     shown = values if chart.ceiling is None else [min(value, chart.ceiling) for value in values]
     axis = linear([0.0, *shown])
-    cut = [(place, value) for place, _, value in chart.bars if chart.ceiling is not None and value > axis.high]
+    cut = [(place, value) for place, _, value in chart.bars if chart.is_cut(value, axis)]
     box = plot_box(axis, top + (ROWS_ABOVE * (ROW - 4) if cut else 0))
     y_ticks(group, axis, box)
     for place, number, value in chart.bars:
@@ -95,10 +108,10 @@ def _bar(chart: BarChart, place: int, number: int, value: float, axis: Axis, box
     ends = box.y(axis.share(0)), box.y(axis.share(value))
     name = f", {chart.series[number].name}" if len(chart.series) > 1 else ""
     told = element("title", text=f"{chart.x_title} {chart.categories[place]}{name}: {short(value)}")
-    bar = element(
-        "rect", told, class_=bar_class(number), x=left, y=min(ends), width=width, height=abs(ends[0] - ends[1])
-    )
-    if value <= axis.high:
+    style = series_class(number, chart.series[number].kind)
+    height = abs(ends[0] - ends[1])
+    bar = element("rect", told, class_=style, x=left, y=min(ends), width=width, height=height)
+    if not chart.is_cut(value, axis):
         return [bar]
     y = box.top + 12
     return [bar, element("line", class_="break", x1=left - 2, y1=y + 3, x2=left + width + 2, y2=y - 3)]

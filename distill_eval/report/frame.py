@@ -14,8 +14,13 @@ PLOT_HEIGHT = 170
 EDGE = 12
 ROW = 20
 """Height of a line of text."""
+LEAST_LEFT = 58.0
+"""Where most plots begin, so that they stand below each other."""
 SAMPLE = 26
 """Width of the sample before a name in the legend."""
+
+BAR, HOLLOW_BAR = "mark", "mark hollow"
+"""How a series of bars is drawn; the second one is told apart without colors."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Entry(NamedTuple):
 
     name: str
     kind: str
-    """`bar`, `line` or `reference`."""
+    """The class of its style: `mark`, `mark hollow`, `line` or `reference`."""
     number: int
 
 
@@ -78,25 +83,20 @@ def head(group: ET.Element, title: str, entries: Sequence[Entry], y_title: str) 
         right += SAMPLE + width + 14
     down += ROW + 4
     group.append(label(EDGE, down, y_title, width=room))
-    return down + 10
+    return down + ROW - 4
 
 
 def _sample(entry: Entry, x: float, y: float) -> ET.Element:
-    if entry.kind == "bar":
-        return element("rect", class_=bar_class(entry.number), x=x + 4, y=y - 5, width=14, height=10)
-    kind = series_class(entry.number, entry.kind)
-    return element("line", class_=kind, x1=x, y1=y, x2=x + SAMPLE - 6, y2=y)
-
-
-def bar_class(number: int) -> str:
-    """The style of a bar: every other series is hollow, so that it is told apart without colors."""
-    return series_class(number, "mark hollow" if number % 2 else "mark")
+    style = series_class(entry.number, entry.kind)
+    if entry.kind in (BAR, HOLLOW_BAR):
+        return element("rect", class_=style, x=x + 4, y=y - 5, width=14, height=10)
+    return element("line", class_=style, x1=x, y1=y, x2=x + SAMPLE - 6, y2=y)
 
 
 def plot_box(y_axis: Axis, top: float) -> Box:
     """The place to draw in, with room for the labels of the vertical axis to its left."""
     labels = tick_labels(y_axis.ticks)
-    left = EDGE + max(text_width(text) for text in labels) + 8
+    left = max(LEAST_LEFT, EDGE + max(text_width(text) for text in labels) + 8)
     return Box(left, top, WIDTH - EDGE - 6, top + PLOT_HEIGHT)
 
 

@@ -1,4 +1,4 @@
-"""A line chart: values against the steps of a training, or anything else that is counted."""
+"""A line chart: values against the steps of a training, or anything else that is counted from 0."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def draw_lines(chart: LineChart) -> tuple[ET.Element, float]:
     points = [point for line in chart.lines for point in line.points]
     values = [y for _, y in points] + [level.value for level in chart.references]
     y_axis = logarithmic(values) if chart.log else linear(values)
-    x_axis = steps([x for x, _ in points])
+    x_axis = steps([0.0, *(x for x, _ in points)])
     box = plot_box(y_axis, head(group, chart.title, chart.entries, chart.y_title))
     y_ticks(group, y_axis, box)
     group.append(element("line", class_="axis", x1=box.left, y1=box.bottom, x2=box.right, y2=box.bottom))

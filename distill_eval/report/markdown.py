@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from distill_eval.report import escape, numbers, verdict
 from distill_eval.report.rows import View, columns, labels, ordered
-from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions
-from distill_eval.report.table import Grid, grid, markdown_table
+from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions, with_notes
+from distill_eval.report.table import grid
 from distill_eval.schema.retention import Entry, Retention, TaskFacts
 
 ALWAYS = (
@@ -85,7 +85,7 @@ def _main_table(retention: Retention, entries: Sequence[Entry], view: View) -> s
     keys = [key for key in ALWAYS if several or key != "variant"]
     if not table["lm-eval prints"].empty:
         keys.append("lm-eval prints")
-    return _with_notes(grid([table[key] for key in [*keys, "verdict"]]))
+    return with_notes(grid([table[key] for key in [*keys, "verdict"]]))
 
 
 def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) -> str:
@@ -95,12 +95,7 @@ def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) ->
     if len(retention.students) == 1:
         dropped.add("variant")
     shown = grid([column for key, column in table.items() if key not in dropped])
-    return folded(_with_notes(shown), len(entries))
-
-
-def _with_notes(table: Grid) -> str:
-    notes = [f"- ({number}) {escape.text(note)}" for number, note in enumerate(table.notes, start=1)]
-    return "\n\n".join([markdown_table(table), *(["\n".join(notes)] if notes else [])])
+    return folded(with_notes(shown), len(entries))
 
 
 def _models(retention: Retention, view: View) -> str:

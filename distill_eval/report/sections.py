@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from distill_eval.report import escape, numbers
-from distill_eval.report.table import Cell, Column, grid, markdown_table
+from distill_eval.report.table import Cell, Column, Grid, grid, markdown_table
 from distill_eval.schema.retention import Finding, Provenance
 
 FOLD_ABOVE = 12
@@ -30,6 +30,12 @@ def folded(text: str, num_rows: int) -> str:
     if num_rows <= FOLD_ABOVE:
         return text
     return f"<details>\n<summary>Show {numbers.plural(num_rows, 'row')}</summary>\n\n{text}\n\n</details>"
+
+
+def with_notes(table: Grid) -> str:
+    """The table, and its footnotes as a list below it."""
+    notes = [f"- ({number}) {escape.text(note)}" for number, note in enumerate(table.notes, start=1)]
+    return "\n\n".join([markdown_table(table), *(["\n".join(notes)] if notes else [])])
 
 
 def plain_table(content: Mapping[str, Sequence[str]], *, numeric: frozenset[str] = frozenset()) -> str:

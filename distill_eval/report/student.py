@@ -63,7 +63,7 @@ def _layer_chart(student: StudentInit) -> BarChart | None:
         y_title=_measure(student),
         x_title="layer",
         categories=tuple(str(layer) for layer in range(len(importance))),
-        series=(Bars("stays", stays), *([Bars("dropped", goes)] if dropped else [])),
+        series=(Bars("stays", stays), *([Bars("dropped", goes, hollow=True)] if dropped else [])),
         exclusive=True,
         ceiling=TOWERS * middle if max(importance) > 2 * TOWERS * middle > 0 else None,
     )
@@ -82,7 +82,7 @@ def _channel_chart(student: StudentInit) -> BarChart | None:
         series.append(Bars(axis, shares))
     return BarChart(
         title="Importance that went with the removed channels",
-        y_title="% of the layer's",
+        y_title="% of the layer's importance",
         x_title="layer",
         categories=tuple(str(layer) for layer in layers),
         series=tuple(series),

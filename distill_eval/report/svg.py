@@ -30,6 +30,7 @@ _LIGHT, _DARK = (
     ";".join(f"--{name}:{color}" for name, color in zip(_NAMES, colors, strict=True)) for colors in _COLORS.values()
 )
 _DASHES = ("none", "7 3", "2 3", "9 3 2 3", "5 5", "1 4")
+_LEVEL_DASHES = ("2 2", "8 3", "2 5", "8 3 2 3", "4 4", "12 4")
 STYLE = "\n".join(
     [
         "",
@@ -41,15 +42,15 @@ STYLE = "\n".join(
         ".chart .title{font-weight:600;font-size:15px}",
         ".chart .grid{stroke:var(--faint)}",
         ".chart .axis{stroke:var(--ink)}",
-        ".chart .reference{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:2 2}",
-        ".chart .reference.s1{stroke-dasharray:8 3}",
+        ".chart .reference{stroke:var(--ink);stroke-width:1.5}",
         ".chart .break{stroke:var(--page);stroke-width:2.5}",
         ".chart .line{fill:none;stroke-width:2;stroke-linejoin:round}",
         ".chart .hollow{fill-opacity:.12;stroke-width:1.5;stroke-dasharray:3 2}",
         *(
             f".chart .line.s{number}{{stroke:var(--c{number});stroke-dasharray:{dash}}}"
             f".chart .mark.s{number}{{fill:var(--c{number});stroke:var(--c{number})}}"
-            for number, dash in enumerate(_DASHES)
+            f".chart .reference.s{number}{{stroke-dasharray:{level}}}"
+            for number, (dash, level) in enumerate(zip(_DASHES, _LEVEL_DASHES, strict=True))
         ),
         "",
     ]
@@ -79,13 +80,14 @@ def text_width(text: str) -> float:
 
 
 def fitted(text: str, width: float) -> str:
-    """The text on one line, its end left out for three dots where it is too long."""
+    """The text on one line, its middle left out for three dots where it is too long: names often differ at the end."""
     shown = clean(text)
     if text_width(shown) <= width:
         return shown
-    while shown and text_width(shown) + 3 * CHAR > width:
-        shown = shown[:-1]
-    return shown.rstrip() + "..."
+    left, right = shown[: len(shown) // 2], shown[len(shown) // 2 :]
+    while left and text_width(left + right) + 3 * CHAR > width:
+        left, right = (left[:-1], right) if len(left) >= len(right) else (left, right[1:])
+    return f"{left}...{right}" if left else "..."
 
 
 def label(x: float, y: float, text: str, *, width: float, **attributes: float | str) -> ET.Element:

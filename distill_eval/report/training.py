@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from distill_eval.report import escape, numbers
 from distill_eval.report.frame import Reference
 from distill_eval.report.lines import Line, LineChart, draw_lines
-from distill_eval.report.sections import findings, plain_table, settings_table, short_names, versions
+from distill_eval.report.sections import findings, plain_table, settings_table, short_names, versions, with_notes
 from distill_eval.report.svg import picture
+from distill_eval.report.table import Cell, Column, grid
 from distill_eval.schema.distill import DataFacts, DistillRun, Validation
 
 TEXT, PICTURE = "training.md", "curves.svg"
@@ -18,7 +19,7 @@ MOST_POINTS = 200
 APART = 20.0
 """Parts of the loss that are this many times apart are drawn on a logarithmic axis."""
 
-Runs = Mapping[str, DistillRun]
+Runs = dict[str, DistillRun]
 """By the name of their folder; the first one is what the text is about, the others stand beside it."""
 
 
@@ -32,7 +33,7 @@ def files(runs: Runs) -> dict[str, str]:
 
 def draw(runs: Runs) -> str:
     """The first run's training loss in its parts, and the validation of all runs with their teacher's as a level."""
-    charts = [_validation_chart(runs, "perplexity", "Perplexity on the validation text", _teacher_level(runs))]
+    charts = [_validation_chart(runs, "perplexity", "Perplexity on the validation text", _teacher_levels(runs))]
     if any(run.after.kl is not None for run in runs.values()):
         charts.append(_validation_chart(runs, "kl", "KL(teacher || student) on the validation text", ()))
     name, run = next(iter(runs.items()))
@@ -61,13 +62,19 @@ def _validations(run: DistillRun, what: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(step), value) for step, value in sorted(found.items()) if value is not None)
 
 
-def _teacher_level(runs: Runs) -> list[Reference]:
-    """The teachers' own perplexity; runs with the same teacher and text share one level."""
-    found = {run.teacher_validation.perplexity: run for run in runs.values() if run.teacher_validation is not None}
-    names = [
-        "teacher" if len(found) == 1 else f"teacher of {', '.join(map(str, run.teachers))}" for run in found.values()
-    ]
-    return [Reference(name, value) for name, value in zip(names, found, strict=True)]
+def _teacher_levels(runs: Runs) -> list[Reference]:
+    return [Reference(name, validation.perplexity) for name, validation in _teachers(runs).items()]
+
+
+def _teachers(runs: Runs) -> dict[str, Validation]:
+    """The teachers' own validation; runs with the same teacher and text share it, whatever their batches round to."""
+    found = {
+        f"{run.teacher_validation.perplexity:.5g}": (name, run.teacher_validation)
+        for name, run in reversed(runs.items())
+        if run.teacher_validation is not None
+    }
+    alone = len(found) == 1
+    return {"teacher" if alone else f"teacher of {name}": validation for name, validation in reversed(found.values())}
 
 
 def _loss_chart(name: str | None, run: DistillRun) -> LineChart | None:
@@ -159,21 +166,28 @@ MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "teacher_entropy": ("teacher's entropy at the training temperature (nats)", lambda value: numbers.fixed(value, 3)),
     "num_tokens": ("tokens", lambda value: numbers.count(int(value))),
 }
+NOT_ASKED = "no live teacher was asked about the validation text"
+OF_ITSELF = "measured of a student against its teacher"
 
 
 def _validation_table(runs: Runs) -> str:
-    several = len(runs) > 1
-    columns: dict[str, Validation] = {}
+    same = len({run.before for run in runs.values()}) == 1
+    found = {} if not same else {"before": next(iter(runs.values())).before}
     for name, run in runs.items():
-        end = f" {escape.text(_legend(name, run))}" if several else ""
-        columns |= {f"before{end}": run.before, f"after{end}": run.after}
-    taught = next((run.teacher_validation for run in runs.values() if run.teacher_validation is not None), None)
-    if taught is not None:
-        columns["teacher"] = taught
-    table = {"on the validation text": [text for text, _ in MEASURES.values()]}
-    for name, validation in columns.items():
-        table[name] = [numbers.optional(getattr(validation, key), show) for key, (_, show) in MEASURES.items()]
-    return plain_table(table, numeric=frozenset(columns))
+        end = f" {escape.text(_legend(name, run))}" if len(runs) > 1 else ""
+        found |= ({} if same else {f"before{end}": run.before}) | {f"after{end}": run.after}
+    columns = [_column(header, validation, NOT_ASKED) for header, validation in found.items()]
+    columns += [_column(escape.text(name), validation, OF_ITSELF) for name, validation in _teachers(runs).items()]
+    names = Column("on the validation text", tuple(Cell(text) for text, _ in MEASURES.values()), numeric=False)
+    return with_notes(grid([names, *columns]))
+
+
+def _column(header: str, validation: Validation, reason: str) -> Column:
+    values = [(getattr(validation, key), show) for key, (_, show) in MEASURES.items()]
+    return Column(
+        header,
+        tuple(Cell(numbers.UNDEFINED, (reason,)) if value is None else Cell(show(value)) for value, show in values),
+    )
 
 
 def _side_by_side(runs: Runs) -> str:
