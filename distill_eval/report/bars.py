@@ -15,6 +15,7 @@ from distill_eval.report.frame import (
     Entry,
     Reference,
     head,
+    legend,
     plot_box,
     references,
     series_class,
@@ -60,11 +61,8 @@ class BarChart:
 
     @property
     def entries(self) -> list[Entry]:
-        """The legend; none where there is nothing to tell apart."""
-        levels = [Entry(level.entry, "reference", number) for number, level in enumerate(self.references)]
-        if len(self.series) < 2 and not levels:
-            return []
-        return [Entry(bars.name, bars.kind, number) for number, bars in enumerate(self.series)] + levels
+        """The legend."""
+        return legend([(bars.name, bars.kind) for bars in self.series], self.references)
 
     @property
     def bars(self) -> Iterator[tuple[int, int, float]]:

@@ -19,8 +19,8 @@ LEAST_LEFT = 58.0
 SAMPLE = 26
 """Width of the sample before a name in the legend."""
 
-BAR, HOLLOW_BAR = "mark", "mark hollow"
-"""How a series of bars is drawn; the second one is told apart without colors."""
+BAR, HOLLOW_BAR, LINE, REFERENCE = "mark", "mark hollow", "line", "reference"
+"""Kinds of series, by the class of their style; a hollow bar is told apart without colors."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class Reference:
 
     name: str
     value: float
-
-    @property
-    def entry(self) -> str:
-        """Its name with its value, for the legend."""
-        return f"{self.name} {short(self.value)}"
 
 
 class Box(NamedTuple):
@@ -58,8 +53,16 @@ class Entry(NamedTuple):
 
     name: str
     kind: str
-    """The class of its style: `mark`, `mark hollow`, `line` or `reference`."""
     number: int
+
+
+def legend(series: Sequence[tuple[str, str]], levels: Sequence[Reference]) -> list[Entry]:
+    """The names of all series, given with their kinds, and levels; none where there is nothing to tell apart."""
+    if len(series) < 2 and not levels:
+        return []
+    named = [Entry(name, kind, place) for place, (name, kind) in enumerate(series)]
+    valued = [Entry(f"{level.name} {short(level.value)}", REFERENCE, place) for place, level in enumerate(levels)]
+    return named + valued
 
 
 def series_class(number: int, kind: str) -> str:
@@ -120,4 +123,4 @@ def references(group: ET.Element, levels: Sequence[Reference], axis: Axis, box: 
     """Draw the levels across the chart."""
     for number, level in enumerate(levels):
         y = box.y(axis.share(level.value))
-        group.append(element("line", class_=series_class(number, "reference"), x1=box.left, y1=y, x2=box.right, y2=y))
+        group.append(element("line", class_=series_class(number, REFERENCE), x1=box.left, y1=y, x2=box.right, y2=y))

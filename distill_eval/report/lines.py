@@ -7,9 +7,12 @@ from xml.etree import ElementTree as ET
 
 from distill_eval.report.axes import linear, logarithmic, steps, tick_labels
 from distill_eval.report.frame import (
+    BAR,
+    LINE,
     Entry,
     Reference,
     head,
+    legend,
     plot_box,
     references,
     series_class,
@@ -45,11 +48,8 @@ class LineChart:
 
     @property
     def entries(self) -> list[Entry]:
-        """The legend; none where there is nothing to tell apart."""
-        levels = [Entry(level.entry, "reference", place) for place, level in enumerate(self.references)]
-        if len(self.lines) < 2 and not levels:
-            return []
-        return [Entry(line.name, "line", place) for place, line in enumerate(self.lines)] + levels
+        """The legend."""
+        return legend([(line.name, LINE) for line in self.lines], self.references)
 
 
 def draw_lines(chart: LineChart) -> tuple[ET.Element, float]:
@@ -71,8 +71,8 @@ def draw_lines(chart: LineChart) -> tuple[ET.Element, float]:
         places = [(box.x(x_axis.share(x)), box.y(y_axis.share(y))) for x, y in line.points]
         path = " ".join(f"{number(x)},{number(y)}" for x, y in places)
         group.append(
-            element("polyline", element("title", text=line.name), class_=series_class(place, "line"), points=path)
+            element("polyline", element("title", text=line.name), class_=series_class(place, LINE), points=path)
         )
         for x, y in places if len(places) <= MARKED else []:
-            group.append(element("circle", class_=series_class(place, "mark"), cx=x, cy=y, r=2.5))
+            group.append(element("circle", class_=series_class(place, BAR), cx=x, cy=y, r=2.5))
     return group, x_title(group, chart.x_title, box)
