@@ -10,11 +10,11 @@ from typing import Any
 
 from distill_eval.checkpoint import weight_files
 from distill_eval.distill import data, models
-from distill_eval.distill.answers import softened
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cache_config import CacheTeacherConfig
 from distill_eval.distill.isolation import find_isolation
 from distill_eval.distill.kept_rows import check_num_kept, most_kept
+from distill_eval.distill.live_rows import softened
 from distill_eval.distill.teacher_cache import Teacher, write_cache
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.teacher_cache import CacheKey, CacheManifest

@@ -21,7 +21,7 @@ from distill_eval.distill import shards
 from distill_eval.distill.kept_rows import Rows, decode
 from distill_eval.errors import ArtifactError, UsageError, boundary
 from distill_eval.record import from_json
-from distill_eval.schema.teacher_cache import SCHEMA_VERSION, CacheKey, CacheManifest, Shard
+from distill_eval.schema.teacher_cache import SCHEMA_VERSION, CacheManifest, Shard
 
 MANIFEST = "manifest.json"
 R = TypeVar("R", bound=Rows)
@@ -118,7 +118,7 @@ def read_manifest(folder: Path) -> CacheManifest | None:
     return manifest
 
 
-def differences(key: CacheKey, expected: Mapping[str, Any]) -> list[str]:
+def differences(key: object, expected: Mapping[str, Any]) -> list[str]:
     """What is not as expected, one phrase per field; digests are shortened."""
     pairs = [(name, getattr(key, name), value) for name, value in expected.items()]
     return [f"{name} {_short(found)} there, {_short(value)} here" for name, found, value in pairs if found != value]

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from distill_eval.distill import shards
@@ -32,13 +30,12 @@ from distill_eval.distill.kept_rows import (
     sample_rows,
     top_k_rows,
 )
-from distill_eval.errors import ModelError, StoreError, UsageError, boundary
+from distill_eval.errors import ModelError, UsageError
 from distill_eval.record import to_json
 from distill_eval.schema.teacher_cache import CacheKey, CacheManifest, Shard
 from distill_eval.store import write_atomic
-from distill_eval.store.files import TEMPORARY
+from distill_eval.store.files import FOLDER_LOCK, TEMPORARY, alone
 
-LOCK = ".lock"
 BLOCKS_PER_SHARD = 256
 SHARD_BYTES = 64_000_000
 """A shard is held in memory while it is made: hidden states make shards of fewer blocks."""
@@ -96,9 +93,7 @@ def write_cache(
         raise ValueError("the key is not that of these blocks")
     if key.num_kept is not None:
         check_num_kept(key.kind, key.num_kept, key.vocab_size)
-    with boundary(StoreError, f"cannot write {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         manifest = _begin(folder, key, teacher.name, blocks_per_shard or _fitting(key, blocks))
         for number in _missing(manifest):
             found: list[tuple[bytes, int]] = []
@@ -166,27 +161,13 @@ def _check(chunk: Tensor, key: CacheKey, name: str) -> None:
 # ---- the folder
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / LOCK)
-    with boundary(StoreError, f"cannot write {folder}"):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StoreError(f"another process is writing {folder}: wait for it, or name another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _begin(folder: Path, key: CacheKey, teacher: str, blocks_per_shard: int) -> CacheManifest:
     """The manifest of an earlier run without its damaged shards, or a new one."""
     for path in folder.glob(f"{TEMPORARY}*"):
         path.unlink()  # what a killed run was writing
     manifest = read_manifest(folder)
     if manifest is None:
-        others = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
+        others = sorted(path.name for path in folder.iterdir() if path.name != FOLDER_LOCK)
         if others:
             raise UsageError(f"{folder} holds other files ({', '.join(others[:3])}): name a new or empty folder")
         manifest = CacheManifest(teacher=teacher, key=key, blocks_per_shard=blocks_per_shard)

@@ -15,7 +15,7 @@ from fakes.tiny_families import CONFIGS, VOCAB_SIZE, make_model, make_tokenizer
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, MambaConfig
 
-from distill_eval.distill import answers
+from distill_eval.distill import live_rows
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cached_signal import CachedSignal
 from distill_eval.distill.data import load
@@ -265,7 +265,7 @@ def scored_logits(model, batch):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma2"])
 def test_the_cache_holds_what_the_live_teacher_says(family, tmp_path, data):
     model, made = make_model(family), loaded(data)
-    ask = answers.softened(model, temperature=2.0, vocab_size=VOCAB_SIZE, isolation=find_isolation(model))
+    ask = live_rows.softened(model, temperature=2.0, vocab_size=VOCAB_SIZE, isolation=find_isolation(model))
     write(tmp_path / "top", made, key_of(made.train, "top_k"), ask)
     write(tmp_path / "drawn", made, key_of(made.train, "sample"), ask)
     expected = {"data_digest": made.train.digest, "temperature": 2.0}
@@ -283,7 +283,7 @@ def test_the_cache_holds_what_the_live_teacher_says(family, tmp_path, data):
 def test_hidden_states_are_those_of_the_live_teacher(tmp_path, data):
     model, made = make_model("llama"), loaded(data)
     key = key_of(made.train, "hidden", layers=(1, 4), hidden_size=32)
-    write(tmp_path / "hidden", made, key, answers.hidden(model, (1, 4), isolation="positions"))
+    write(tmp_path / "hidden", made, key, live_rows.hidden(model, (1, 4), isolation="positions"))
     batch = made.collate([made.train[index] for index in (3, 0)])
     found = CachedSignal(tmp_path / "hidden", {"data_digest": made.train.digest}).rows(batch["index"], HiddenRows)
     with torch.inference_mode():
@@ -295,7 +295,7 @@ def test_hidden_states_are_those_of_the_live_teacher(tmp_path, data):
 
 def test_a_shuffled_loader_finds_the_rows_of_its_batches(tmp_path, data):
     model, made = make_model("llama"), loaded(data)
-    ask = answers.softened(model, temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
+    ask = live_rows.softened(model, temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
     write(tmp_path / "top", made, key_of(made.train, "top_k"), ask)
     signal_ = CachedSignal(tmp_path / "top", {"data_digest": made.train.digest})
     loader = DataLoader(
@@ -319,7 +319,7 @@ killed_run(*sys.argv[1:])
 def killed_run(data, folder):
     """Write a cache so slowly that it can be killed on the way."""
     made = loaded(data)
-    ask = answers.softened(make_model("llama"), temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
+    ask = live_rows.softened(make_model("llama"), temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
 
     def slowly(batch):
         time.sleep(0.3)
@@ -330,7 +330,7 @@ def killed_run(data, folder):
 
 def test_a_killed_run_ends_with_the_same_files(tmp_path, data):
     made = loaded(data)
-    ask = answers.softened(make_model("llama"), temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
+    ask = live_rows.softened(make_model("llama"), temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
     write(tmp_path / "whole", made, key_of(made.train, "sample"), ask, blocks_per_shard=4)
     script = KILLED.format(path=sys.path)
     killed = tmp_path / "killed"
