@@ -53,11 +53,11 @@ def private_data_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hf-datasets")
 
 
-def answer(place, output, teacher="chat", **options):
+def answer(place, output, teacher="chat", said=None, **options):
     options = {"max_new_tokens": 12, "batch_size": 4, "device": "cpu", "data": str(place / "prompts.jsonl")} | options
     name = teacher if "endpoint" in options else str(place / teacher)
     config = AnswerConfig(teacher=name, output_dir=output, **options)
-    return stage.run(config, argv=["answer"], say=lambda line: None)
+    return stage.run(config, argv=["answer"], say=(said if said is not None else []).append)
 
 
 def rows(folder):
@@ -124,7 +124,9 @@ def test_a_run_that_was_killed_anywhere_ends_with_the_same_answers(place, tmp_pa
         folder.mkdir()
         (folder / "journal").write_bytes(journal[:size])
         (folder / ".tmp-0123").write_bytes(b"half")
-        again = answer(place, folder, **SAMPLED)
+        said = []
+        again = answer(place, folder, said=said, **SAMPLED)
+        assert said[-1].startswith("28 of 28 requests, about 0 s left")  # half a batch again is not counted twice
         assert (folder / "answers.jsonl").read_bytes() == expected
         assert again == whole
         assert not (folder / ".tmp-0123").exists()

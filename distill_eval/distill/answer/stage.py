@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from typing import Any
 
 from distill_eval.distill import models
 from distill_eval.distill.answer import dataset
@@ -53,18 +54,19 @@ def run(config: AnswerConfig, *, argv: Sequence[str], say: Callable[[str], None]
         StoreError: the folder cannot be written.
     """
     engine = open_engine(config)
-    prompts = read_prompts(config, engine.facts["form"])
-    key = _key(config, prompts, engine)
+    facts = engine.facts
+    prompts = read_prompts(config, facts["form"])
+    key = _key(config, prompts, facts)
     requests = [prompt for prompt in prompts.prompts for _ in range(config.num_answers)]
     with alone(config.output_dir), _journal(config, key) as journal:
         done = {number for number, value in journal.done.items() if value["error"] is None}
         if done:
-            say(f"{len(done):,} of {len(requests):,} answers are there already")
+            say(f"{len(done):,} of {len(requests):,} requests are answered already")
         tell = Tell(say, len(done), len(requests))
 
         def keep(found: Mapping[int, Answer]) -> None:
             journal.append({number: to_jsonable(answer) for number, answer in found.items()})
-            tell(len(found))
+            tell(sum(number not in done for number in found))  # a batch that was half done is done again
 
         if len(done) < len(requests):
             engine.answer(requests, done, keep)
@@ -117,7 +119,7 @@ def _served(config: AnswerConfig, endpoint: str, sampling: Sampling) -> Engine:
     )
 
 
-def _key(config: AnswerConfig, prompts: Prompts, engine: Engine) -> AnswersKey:
+def _key(config: AnswerConfig, prompts: Prompts, facts: Mapping[str, Any]) -> AnswersKey:
     return AnswersKey(
         prompts_digest=prompts.digest,
         num_prompts=len(prompts.prompts),
@@ -127,7 +129,7 @@ def _key(config: AnswerConfig, prompts: Prompts, engine: Engine) -> AnswersKey:
         temperature=config.temperature,
         top_p=config.top_p,
         seed=config.seed if config.temperature > 0 else None,
-        **engine.facts,
+        **facts,
     )
 
 
@@ -217,6 +219,6 @@ class Tell:
         if self._done < self._total and now - self._last < SECONDS_BETWEEN_LINES:
             return
         self._last = now
-        new = self._done - self._begun
+        new = max(1, self._done - self._begun)
         left = (now - self._start) * max(0, self._total - self._done) / new
-        self._say(f"{self._done:,} of {self._total:,} answers, about {left:.0f} s left")
+        self._say(f"{self._done:,} of {self._total:,} requests, about {left:.0f} s left")
