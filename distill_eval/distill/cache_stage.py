@@ -33,34 +33,15 @@ def run(config: CacheTeacherConfig, *, say: Callable[[str], None]) -> CacheManif
     student = models.locate(ModelRef.parse(config.student), role="student")
     teacher = models.locate(ModelRef.parse(config.teacher), role="teacher")
     models.check_vocabulary(student, teacher)
+    num_kept = _num_kept(config, student)
     layers = _layers(config, student, teacher)
-    vocab_size = int(student.config.get_text_config().vocab_size)
-    num_kept = None if config.kind == "hidden" else config.num_kept or most_kept(config.kind, vocab_size)
-    if num_kept is not None:
-        check_num_kept(config.kind, num_kept, vocab_size)
     texts = data.load(config.data, student.tokenizer, seed=config.seed, batch_blocks=1)
     assert isinstance(texts.train, Blocks)  # the config refuses to stream
-    theirs = teacher.config.get_text_config()
-    key = CacheKey(
-        kind=config.kind,
-        teacher_digest=_digest(teacher.folder),
-        teacher_dtype=config.teacher_dtype,
-        tokenizer_digest=_vocabulary(student.tokenizer),
-        data_digest=texts.train.digest,
-        num_blocks=len(texts.train),
-        vocab_size=vocab_size,
-        temperature=None if num_kept is None else config.temperature,
-        num_kept=num_kept,
-        seed=config.seed if config.kind == "sample" else None,
-        layers=layers,
-        num_layers=int(theirs.num_hidden_layers) if layers else None,
-        hidden_size=int(theirs.hidden_size) if layers else None,
-        dtype=config.kept_dtype,
-    )
+    key = _key(config, student, teacher, texts.train, num_kept=num_kept, layers=layers)
     say(_size(key, texts.train.num_scored_tokens))
     live = models.load_teacher(teacher, config.teacher_dtype, models.choose_device(config.device))
     answer = ask(
-        live, temperature=key.temperature, layers=layers, vocab_size=vocab_size, isolation=find_isolation(live)
+        live, temperature=key.temperature, layers=layers, vocab_size=key.vocab_size, isolation=find_isolation(live)
     )
 
     def tell(done: int, total: int) -> None:
@@ -74,6 +55,44 @@ def run(config: CacheTeacherConfig, *, say: Callable[[str], None]) -> CacheManif
         Teacher(config.teacher, answer, config.batch_size),
         collate=texts.collate,
         progress=tell,
+    )
+
+
+def _num_kept(config: CacheTeacherConfig, student: models.Located) -> int | None:
+    """Ids per token; `None` for hidden states alone."""
+    if config.kind == "hidden":
+        return None
+    vocab_size = int(student.config.get_text_config().vocab_size)
+    num_kept = config.num_kept or most_kept(config.kind, vocab_size)
+    check_num_kept(config.kind, num_kept, vocab_size)
+    return num_kept
+
+
+def _key(
+    config: CacheTeacherConfig,
+    student: models.Located,
+    teacher: models.Located,
+    blocks: Blocks,
+    *,
+    num_kept: int | None,
+    layers: tuple[int, ...],
+) -> CacheKey:
+    theirs = teacher.config.get_text_config()
+    return CacheKey(
+        kind=config.kind,
+        teacher_digest=_digest(teacher.folder),
+        teacher_dtype=config.teacher_dtype,
+        tokenizer_digest=_vocabulary(student.tokenizer),
+        data_digest=blocks.digest,
+        num_blocks=len(blocks),
+        vocab_size=int(student.config.get_text_config().vocab_size),
+        temperature=None if num_kept is None else config.temperature,
+        num_kept=num_kept,
+        seed=config.seed if config.kind == "sample" else None,
+        layers=layers,
+        num_layers=int(theirs.num_hidden_layers) if layers else None,
+        hidden_size=int(theirs.hidden_size) if layers else None,
+        dtype=config.kept_dtype,
     )
 
 
