@@ -158,10 +158,16 @@ class DistillConfig:
             all(_is_weight(weight) for weight in weights),
             f"--teacher-weights {','.join(weights)}: expected numbers above 0, e.g. 2,1",
         )
-        needs_live = self.loss.feature_weight > 0 or self.loss.attention_weight > 0
+        cached = self.cached_teacher is not None
         require(
-            not needs_live or len(self.teacher) == 1 or self.baseline,
-            "--feature-weight and --attention-weight need one live teacher: its layers are compared",
+            not cached or self.loss.attention_weight == 0 or self.baseline,
+            f"--attention-weight {self.loss.attention_weight:g}: a cached teacher has no attention maps: they take a "
+            "number per head and pair of tokens. Leave it out, or train with a live --teacher",
+        )
+        needs_one = self.loss.feature_weight > 0 or self.loss.attention_weight > 0
+        require(
+            not needs_one or cached or len(self.teacher) == 1 or self.baseline,
+            "--feature-weight and --attention-weight need one teacher: its layers are compared",
         )
 
     @property

@@ -80,7 +80,8 @@ class Lesson:
         self, *, batch: Mapping[str, Tensor], taught: Taught | None, alpha: float, denominator: float | Tensor
     ) -> Losses:
         hidden_ND, labels_N, inside, scored_BT = self._run(batch)
-        soft = Soft(taught.target, self._divergence, self._temperature, alpha, self._beta) if taught and alpha else None
+        target = taught.target if taught and alpha else None
+        soft = Soft(target, self._divergence, self._temperature, alpha, self._beta) if target is not None else None
         rows = row_loss(hidden_ND, read_head(self._student), labels_N, soft=soft, denominator=denominator)
         terms = self.inner(inside, taught.inside, scored_BT) if self.inner and taught else None
         return combine(rows, denominator, terms)
@@ -114,7 +115,7 @@ class Lesson:
             for batch in batches:
                 taught = self._ask(batch) if compares else None
                 hidden_ND, labels_N, _, _ = self._run(batch)
-                soft = Soft(taught.target, "forward_kl", 1.0, 1.0) if taught else None
+                soft = Soft(taught.target, "forward_kl", 1.0, 1.0) if taught and taught.target is not None else None
                 sums.add(
                     row_loss(
                         hidden_ND,

@@ -61,7 +61,6 @@ def run(config: DistillConfig, *, argv: Sequence[str], say: Any = print) -> Dist
         models.check_size(student, teacher)
     step_rows = config.training.batch_size * config.training.accumulate
     texts = data.load(config.data, student.tokenizer, seed=config.training.seed, batch_blocks=step_rows)
-    write_atomic(config.output_dir / CONFIG, json.dumps(to_jsonable(config), indent=2) + "\n")
     with ExitStack() as stack:
         job = Job(config, student, teachers, texts, models.choose_device(config.training.device), say, stack)
         done = job.train()
@@ -188,6 +187,7 @@ class Job:
     def train(self) -> Done:
         """Train; on too little memory go on from the last checkpoint with half the sequences at once."""
         teaching = prepare_teaching(self.config, self.student, self.teachers, self.texts, self.device, self.stack)
+        write_atomic(self.config.output_dir / CONFIG, json.dumps(to_jsonable(self.config), indent=2) + "\n")
         teacher = None
         if teaching.teachers:
             teacher = validate_teacher(teaching.teachers[0], self._validation_batches())
