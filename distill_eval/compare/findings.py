@@ -105,7 +105,7 @@ def _bought_findings(student: ModelFacts, facts: Mapping[str, ModelFacts], entri
         )
     worse = [f"{entry.task} ({_change(entry, bought)})" for entry, bought in held if bought.outcome == "worse"]
     if worse:
-        texts.append(f"Is worse than its baseline {baseline.ref} on {_names(worse)}: with its teacher it learnt less.")
+        texts.append(f"Is worse than its baseline {baseline.ref} on {_names(worse)}: there distillation did harm.")
     outcomes: set[Outcome] = {bought.outcome for _, bought in held if bought.outcome is not None}
     if outcomes == {"unclear"}:
         tasks = _names([entry.task for entry, bought in held if bought.outcome is not None])
