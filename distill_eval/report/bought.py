@@ -111,7 +111,7 @@ def how_to_read(level: float) -> list[str]:
     return [
         (
             "**baseline**: the same student trained without a teacher. **student - baseline** is what distillation "
-            f"bought, **teacher - baseline** the gap that there was, with their {numbers.round_percent(level)} intervals."
+            f"bought, **teacher - baseline** the gap there was, with their {numbers.round_percent(level)} intervals."
         ),
         (
             "**student is**: better or worse than its baseline where p (Holm), adjusted for the number of tasks, is "

@@ -119,7 +119,7 @@ def _grid(entries: Sequence[Entry], view: View) -> Grid:
 
 
 def _bought_grid(pairs: Sequence[bought.Held], view: View) -> Grid:
-    """The same for the student against its baseline."""
+    """The same for the student, whose score stands above, against its baseline."""
     cells: list[dict[str, Cell]] = []
     for entry, held in pairs:
         score, difference = _scales(entry)
@@ -128,7 +128,6 @@ def _bought_grid(pairs: Sequence[bought.Held], view: View) -> Grid:
                 "task": task_cell(entry, view),
                 "metric": metric_cell(entry, view),
                 "baseline": value_cell(held.baseline, score, interval=False),
-                "student": value_cell(entry.student, score, interval=False),
                 "bought": value_cell(held.difference, difference),
                 "p (Holm)": p_value_cell(held.p_adjusted, held.difference),
                 "gap recovered": value_cell(held.gap_recovered, RATIO),
