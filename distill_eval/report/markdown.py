@@ -100,7 +100,7 @@ def _bought_table(retention: Retention, entries: Sequence[Entry], view: View) ->
         for key, models in (("variant", retention.students), ("held against", retention.baselines))
         if len(models) == 1
     }
-    return _with_notes(grid([column for key, column in table.items() if key not in dropped]))
+    return with_notes(grid([column for key, column in table.items() if key not in dropped]))
 
 
 def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) -> str:

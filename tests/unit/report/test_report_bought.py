@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
-from unit.report.test_report_markdown import assert_nothing_foreign_is_markup, column, tables
+from unit.report.read import assert_golden, assert_nothing_foreign_is_markup, column, tables
 
 from distill_eval.record import from_json, to_json
 from distill_eval.report.bought import held, sentence
@@ -19,7 +17,6 @@ from distill_eval.report.markdown import render
 from distill_eval.report.terminal import print_table
 from distill_eval.schema.retention import Bought, Entry, Estimate, Retention
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 NO_GAP = "the baseline cannot be told from the teacher on these 1,000 documents: there is no gap to recover"
 
 
@@ -81,11 +78,8 @@ def printed(record: Retention, **options: Any) -> str:
 
 @pytest.mark.parametrize(("suffix", "show"), [("md", render), ("txt", printed)])
 def test_golden(examples: Any, suffix: str, show: Any) -> None:
-    path = GOLDEN / f"report_baseline.{suffix}"
     text = show(make_baseline(examples))
-    if os.environ.get("DISTILL_EVAL_UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+    assert_golden(f"report_baseline.{suffix}", text)
     assert show(from_json(Retention, to_json(make_baseline(examples)), source="memory")) == text
 
 
