@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
 
     from distill_eval.distill.answer.config import AnswerConfig
+    from distill_eval.compare_config import CompareConfig
     from distill_eval.distill.cache_config import CacheTeacherConfig
     from distill_eval.distill.config import DistillConfig
-    from distill_eval.pipeline import CompareConfig, CurvesConfig
+    from distill_eval.pipeline import CurvesConfig
     from distill_eval.schema.retention import Retention
     from distill_eval.student.config import PrepareConfig
 
@@ -168,7 +169,7 @@ def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
 
 VERBS = {
     "compare": (
-        "distill_eval.pipeline:CompareConfig",
+        "distill_eval.compare_config:CompareConfig",
         "What a student kept of its teacher, task by task, and whether the loss is real.",
     ),
     "prepare": (
