@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill_eval.distill.data_config import DataConfig
+from distill_eval.distill.on_policy_config import OnPolicyConfig
 from distill_eval.errors import require
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
@@ -130,6 +131,7 @@ class DistillConfig:
     data: DataConfig
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    own_text: OnPolicyConfig = field(default_factory=OnPolicyConfig)
     baseline: bool = False
     """Train without the teacher (alpha 0) on the same data in the same order: what distillation is measured by."""
     output_dir: Path
@@ -162,6 +164,26 @@ class DistillConfig:
         require(
             not needs_live or len(self.teacher) == 1 or self.baseline,
             "--feature-weight and --attention-weight need one live teacher: its layers are compared",
+        )
+        if self.own_text.on_policy > 0:
+            self._check_own_text()
+
+    def _check_own_text(self) -> None:
+        own, flag = self.own_text, f"--on-policy {self.own_text.on_policy:g}"
+        require(
+            self.cached_teacher is None,
+            f"{flag}: a cached teacher knows its fixed rows alone, and what the student writes is new. Give a live "
+            "--teacher",
+        )
+        require(
+            bool(self.teacher) and self.loss.alpha > 0,
+            f"{flag}: the student's own text has nothing to learn but what a teacher says about it. Give --teacher and "
+            "--alpha above 0",
+        )
+        require(
+            own.max_new_tokens < self.data.max_length,
+            f"--max-new-tokens {own.max_new_tokens}: expected less than --max-length {self.data.max_length}, which a "
+            "prompt and its continuation share",
         )
 
     @property

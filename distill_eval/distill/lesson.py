@@ -6,11 +6,13 @@ Shapes: B batch, T positions, N scored rows, D hidden size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from distill_eval.distill.attention_maps import Tap
 from distill_eval.distill.features import layer_rows
@@ -57,6 +59,22 @@ class Lesson:
     def detach(self) -> None:
         """Give the student its own forward pass back."""
         self._student.forward = self._native
+
+    @contextmanager
+    def native(self) -> Iterator[Any]:
+        """The student as transformers knows it, to generate with: its own forward pass, no dropout, no habits.
+
+        A generation config of the model's files would change what is sampled (repetition penalties, for instance).
+        """
+        student = self._student
+        kept = student.forward, student.generation_config, student.training
+        student.forward, student.generation_config = self._native, GenerationConfig()
+        student.eval()
+        try:
+            yield student
+        finally:
+            student.forward, student.generation_config = kept[:2]
+            student.train(kept[2])
 
     def __call__(self, model: Any, batch: Mapping[str, Tensor], *, alpha: float, denominator: float | Tensor) -> Losses:
         """The micro-batch's share of the mean over `denominator` scored tokens.

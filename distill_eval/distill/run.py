@@ -20,7 +20,8 @@ from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
-from distill_eval.distill.lesson import validate_teacher
+from distill_eval.distill.lesson import Lesson, validate_teacher
+from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.settings import Batching
 from distill_eval.distill.stopping import StopEarly, Tell
 from distill_eval.distill.teaching import Teaching, prepare_teaching
@@ -227,6 +228,7 @@ class Job:
             alpha=lambda step: 0.0 if step >= (1 - config.loss.hard_last) * steps else config.alpha,
             max_skipped=config.training.max_skipped,
             keep_checkpoints=config.training.keep_checkpoints,
+            own_text=self._own_text(lesson, model),
             model=model,
             args=settings.arguments(config, self.batching, steps, use_cpu=self.device == "cpu"),
             train_dataset=train,
@@ -244,6 +246,19 @@ class Job:
         state = trainer.state
         num_tokens = int(state.num_input_tokens_seen)
         return Done(model, before, after, teacher, state.log_history, state.global_step, num_tokens, stop.reason)
+
+    def _own_text(self, lesson: Lesson, model: Any) -> OwnText | None:
+        config = self.config
+        if config.own_text.on_policy == 0 or config.alpha == 0:  # a baseline has the data's text alone
+            return None
+        return OwnText(
+            lesson,
+            config.own_text,
+            seed=config.training.seed,
+            max_length=config.data.max_length,
+            pad_id=self.texts.collate.pad_id,
+            end_ids=end_ids(self.student.tokenizer, model.generation_config),
+        )
 
     def _validation_batches(self) -> Iterator[Mapping[str, Tensor]]:
         size = self.batching.batch_size
