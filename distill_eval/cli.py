@@ -99,6 +99,8 @@ def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
 
     done = run(config, argv=argv, say=lambda line: print(line, flush=True))
     near = f", KL to the teacher {done.before.kl:.3f} -> {done.after.kl:.3f} nats" if done.after.kl is not None else ""
+    if done.before.uld is not None and done.after.uld is not None:
+        near = f", ULD distance to the teacher {done.before.uld:.3f} -> {done.after.uld:.3f}"
     print(f"Validation perplexity {done.before.perplexity:.2f} -> {done.after.perplexity:.2f}{near}")
     for finding in done.findings:
         print(f"{finding.weight}: {finding.text}")

@@ -1,8 +1,9 @@
-"""How far a student's next-token distribution is from its teacher's: four divergences with closed-form gradients.
+"""How far a student's next-token distribution is from its teacher's: five distances with closed-form gradients.
 
 Shapes: N rows (scored positions), V vocabulary.
 
-All take log-probabilities of both, softened by the same temperature, and give nats, one value per row. Gradients are
+All take log-probabilities of both, softened by the same temperature, and give nats (`tv` and `uld`:
+differences of probabilities), one value per row. Gradients are
 with respect to the student's softened logits (logits / T), whose softmax the probabilities are.
 
 To save passes over memory, every function overwrites both of its arguments.
@@ -75,6 +76,23 @@ def total_variation(student_log_probs_NV: Tensor, teacher_log_probs_NV: Tensor) 
     return Measured(value_N, _expected(student_NV, apart_NV.sign_().mul_(0.5)).grad_NV)
 
 
+def universal(student_log_probs_NV: Tensor, teacher_log_probs_NW: Tensor) -> Measured:
+    """Universal logit distillation: the distance between sorted probabilities, which need not be of the same tokens.
+
+    The sum over ranks i of |p_(i) - q_(i)|, the shorter list filled up with zeros (Boizard et al. 2024, arXiv
+    2402.12030, section 3). No divergence: it is 0 for every permutation. With s the sign of a token's difference at its
+    rank, the gradient is p (s - sum(p s)).
+    """
+    student_NV, teacher_NW = student_log_probs_NV.exp_(), teacher_log_probs_NW.exp_()
+    ranked_NV, order_NV = student_NV.sort(-1, descending=True)
+    theirs_NW = teacher_NW.sort(-1, descending=True).values
+    common = min(ranked_NV.shape[-1], theirs_NW.shape[-1])
+    ranked_NV[:, :common] -= theirs_NW[:, :common]
+    value_N = ranked_NV.abs().sum(-1) + theirs_NW[:, common:].sum(-1)  # `vector_norm` loses what comes last
+    signs_NV = torch.empty_like(ranked_NV).scatter_(-1, order_NV, ranked_NV.sign_())
+    return Measured(value_N, _expected(student_NV, signs_NV).grad_NV)
+
+
 def _expected(probs_NV: Tensor, values_NV: Tensor) -> Measured:
     """The mean of the values under p = softmax(u), and p * (values - mean), its gradient by u at constant values.
 
@@ -89,6 +107,7 @@ DIVERGENCES: dict[str, Divergence] = {
     "forward_kl": forward_kl,
     "reverse_kl": reverse_kl,
     "tv": total_variation,
+    "uld": universal,
 }
 NAMES = (*DIVERGENCES, "jsd")
 

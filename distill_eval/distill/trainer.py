@@ -156,7 +156,7 @@ class DistillTrainer(Trainer):
         del ignore_keys
         found = self.lesson.validate(self._eval_batches(eval_dataset), self._total)
         values = {"loss": found.hard_loss, "perplexity": found.perplexity}
-        for name in ("kl", "top1_agreement", "teacher_entropy"):
+        for name in ("kl", "top1_agreement", "teacher_entropy", "uld", "bits_per_byte"):
             if getattr(found, name) is not None:
                 values[name] = getattr(found, name)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
