@@ -189,7 +189,7 @@ def test_models_with_different_tokenizers_are_compared_by_bits_per_byte():
         "1.2500",
         "1.0000",
     ]
-    assert found["tokens that are compared with the teacher's"][:2] == ["87.5%", "87.5%"]
+    assert found["tokens that are compared with the teacher's"][:2] == ["87.5 %", "87.5 %"]
     assert "KL" not in text
     shown = texts(parse(draw({"student": run})))
     assert "Bits per byte on the validation text" in shown
