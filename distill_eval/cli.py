@@ -23,8 +23,8 @@ from distill_eval.record import record
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
 
-    from distill_eval.distill.answer.config import AnswerConfig
     from distill_eval.compare_config import CompareConfig
+    from distill_eval.distill.answer.config import AnswerConfig
     from distill_eval.distill.cache_config import CacheTeacherConfig
     from distill_eval.distill.config import DistillConfig
     from distill_eval.pipeline import CurvesConfig
@@ -102,6 +102,8 @@ def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
 
     done = pipeline.distill(config, argv=argv, say=lambda line: print(line, flush=True))
     near = f", KL to the teacher {done.before.kl:.3f} -> {done.after.kl:.3f} nats" if done.after.kl is not None else ""
+    if done.before.uld is not None and done.after.uld is not None:
+        near = f", ULD distance to the teacher {done.before.uld:.3f} -> {done.after.uld:.3f}"
     print(f"Validation perplexity {done.before.perplexity:.2f} -> {done.after.perplexity:.2f}{near}")
     for finding in done.findings:
         print(f"{finding.weight}: {finding.text}")

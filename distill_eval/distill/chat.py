@@ -96,10 +96,15 @@ def _span(tokenizer: Any, conversation: list[Message], number: int, whole: str) 
 
 
 def render(tokenizer: Any, conversation: Sequence[Message], *, prompt: bool) -> str:
-    """A conversation as text, with or without the generation prompt at its end.
+    """The text that the tokenizer's chat template makes of a conversation.
+
+    Args:
+        tokenizer: With a chat template.
+        conversation: Its messages.
+        prompt: Whether the beginning of an answer comes behind them.
 
     Raises:
-        DataError: the template refuses it.
+        DataError: the template refuses the conversation.
     """
     with boundary(DataError, f"the chat template refuses the conversation {_start(conversation)}"):
         return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=prompt))

@@ -15,16 +15,19 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 
 from distill_eval.checkpoint import weight_files
-from distill_eval.distill import checkpoints, data, models, settings
+from distill_eval.device import choose_device
+from distill_eval.distill import checkpoints, data, models, settings, two_tokenizers
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
-from distill_eval.distill.lesson import validate_teacher
+from distill_eval.distill.lesson import Lesson
+from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import StopEarly, Tell
+from distill_eval.distill.stopping import StopEarly, Tell, told
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED, DistillTrainer
+from distill_eval.distill.validation import validate_teacher
 from distill_eval.errors import ArtifactError, ModelError, boundary, require
 from distill_eval.provenance import collect
 from distill_eval.record import to_json, to_jsonable
@@ -56,13 +59,20 @@ def run(config: DistillConfig, *, argv: Sequence[str], say: Any = print) -> Dist
     _check_output(config)
     student = models.locate(ModelRef.parse(config.student), role="student")
     teachers = [models.locate(ModelRef.parse(name), role="teacher") for name in config.teacher]
+    across = config.loss.loss == "uld"
     for teacher in teachers:
-        models.check_vocabulary(student, teacher)
+        if not across:
+            models.check_vocabulary(student, teacher)
         models.check_size(student, teacher)
-    step_rows = config.training.batch_size * config.training.accumulate
-    texts = data.load(config.data, student.tokenizer, seed=config.training.seed, batch_blocks=step_rows)
+    texts = data.load(
+        config.data,
+        student.tokenizer,
+        seed=config.training.seed,
+        batch_blocks=config.training.batch_size * config.training.accumulate,
+        teacher=two_tokenizers.between(student, teachers[0]) if across else None,
+    )
     with ExitStack() as stack:
-        job = Job(config, student, teachers, texts, models.choose_device(config.training.device), say, stack)
+        job = Job(config, student, teachers, texts, choose_device(config.training.device), say, stack)
         done = job.train()
     write_student(done.model, student.folder, config.output_dir, _file_dtype(student))
     result = _result(config, texts, done, argv)
@@ -145,6 +155,7 @@ def _facts(config: DistillConfig, texts: data.TrainingData) -> DataFacts:
         digest=known.digest if known else None,
         num_validation_blocks=len(held),
         num_validation_scored_tokens=held.num_scored_tokens,
+        paired_share=known.paired_share if known else None,
     )
 
 
@@ -191,7 +202,7 @@ class Job:
         teacher = None
         if teaching.teachers:
             teacher = validate_teacher(teaching.teachers[0], self._validation_batches())
-            self.say(f"teacher: validation perplexity {teacher.perplexity:.2f}")
+            self.say(f"teacher: validation {told(teacher.perplexity, teacher.bits_per_byte)}")
         while True:
             try:
                 return self._train_once(teaching, teacher)
@@ -212,7 +223,7 @@ class Job:
         model = models.load_student(self.student, self.device)
         lesson = teaching.lesson(model, self.stack)
         before = lesson.validate(self._validation_batches())
-        self.say(f"student: validation perplexity {before.perplexity:.2f} before training")
+        self.say(f"student: validation {told(before.perplexity, before.bits_per_byte)} before training")
         train = self.texts.train
         steps = settings.num_steps(
             config.training, len(train) if isinstance(train, Blocks) else None, int(os.environ.get("WORLD_SIZE", "1"))
@@ -221,12 +232,14 @@ class Job:
             patience=config.training.patience,
             stop_within=config.training.stop_within,
             teacher_perplexity=teacher.perplexity if teacher else None,
+            teacher_bits_per_byte=teacher.bits_per_byte if teacher else None,
         )
         trainer = DistillTrainer(
             lesson=lesson,
             alpha=lambda step: 0.0 if step >= (1 - config.loss.hard_last) * steps else config.alpha,
             max_skipped=config.training.max_skipped,
             keep_checkpoints=config.training.keep_checkpoints,
+            own_text=self._own_text(lesson, model),
             model=model,
             args=settings.arguments(config, self.batching, steps, use_cpu=self.device == "cpu"),
             train_dataset=train,
@@ -244,6 +257,19 @@ class Job:
         state = trainer.state
         num_tokens = int(state.num_input_tokens_seen)
         return Done(model, before, after, teacher, state.log_history, state.global_step, num_tokens, stop.reason)
+
+    def _own_text(self, lesson: Lesson, model: Any) -> OwnText | None:
+        config = self.config
+        if config.own_text.on_policy == 0 or config.alpha == 0:  # a baseline has the data's text alone
+            return None
+        return OwnText(
+            lesson,
+            config.own_text,
+            seed=config.training.seed,
+            max_length=config.data.max_length,
+            pad_id=self.texts.collate.pad_id,
+            end_ids=end_ids(self.student.tokenizer, model.generation_config),
+        )
 
     def _validation_batches(self) -> Iterator[Mapping[str, Tensor]]:
         size = self.batching.batch_size

@@ -37,6 +37,8 @@ class Signal(Protocol):
 
     is_exact: bool
     """Whether every probability is known, and of any text: validation can compare with the teacher."""
+    distance: str
+    """By what validation compares: one of `divergence.NAMES`."""
 
     def __call__(self, batch: Mapping[str, Tensor], scored_BT: Tensor) -> Taught:
         """What the teacher says about the scored positions of a batch."""
@@ -46,6 +48,7 @@ class LiveSignal:
     """One or more teachers that run beside the student."""
 
     is_exact = True
+    distance = "forward_kl"
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class LiveSignal:
         for teacher, isolation in zip(self._teachers, self._isolation, strict=True):
             if self._tap is not None:
                 self._tap.open()
-            with torch.no_grad(), _own_dtype(teacher):
+            with torch.no_grad(), own_dtype(teacher):
                 output = teacher.base_model(
                     **forward_inputs(batch, isolation), output_hidden_states=bool(self._feature_layers)
                 )
@@ -91,6 +94,7 @@ class KeptSignal:
     """A cached teacher."""
 
     is_exact = False
+    distance = "forward_kl"
 
     def __init__(self, cache: CachedSignal, feature_layers: Sequence[int] = ()) -> None:
         """Take an open cache.
@@ -127,7 +131,7 @@ class KeptSignal:
         return rows
 
 
-def _own_dtype(teacher: Any) -> Any:
+def own_dtype(teacher: Any) -> Any:
     """A float teacher runs in its own dtype, not in the student's autocast."""
     device = teacher.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

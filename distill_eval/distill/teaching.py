@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from distill_eval.distill import models
+from distill_eval.distill.aligned_signal import AlignedSignal
 from distill_eval.distill.attention_maps import Tap
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cached_signal import CachedSignal, read_manifest
@@ -88,6 +89,8 @@ def prepare_teaching(
     live = tuple(models.load_teacher(teacher, config.teacher_dtype, device) for teacher in teachers)
     if not live:
         return Teaching((), None, loss, 0, 0)
+    if loss.loss == "uld":
+        return Teaching(live, AlignedSignal(live[0]), loss, 0, 0)
     compares = not config.baseline and (loss.feature_weight > 0 or loss.attention_weight > 0)
     if not compares:
         return Teaching(live, LiveSignal(live, config.mixture), loss, 0, 0)

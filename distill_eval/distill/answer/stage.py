@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from distill_eval.device import choose_device
 from distill_eval.distill import models
 from distill_eval.distill.answer import dataset
 from distill_eval.distill.answer.asking import Engine, Sampling
@@ -98,7 +99,7 @@ def open_engine(config: AnswerConfig) -> Engine:
         sampling,
         form=form,
         dtype=config.teacher_dtype,
-        device=models.choose_device(config.device),
+        device=choose_device(config.device),
         batch_size=config.batch_size,
     )
 
