@@ -95,13 +95,12 @@ def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
 
 
 def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
-    from distill_eval.distill.run import run
+    from rich.console import Console
 
-    done = run(config, argv=argv, say=lambda line: print(line, flush=True))
-    near = f", KL to the teacher {done.before.kl:.3f} -> {done.after.kl:.3f} nats" if done.after.kl is not None else ""
-    print(f"Validation perplexity {done.before.perplexity:.2f} -> {done.after.perplexity:.2f}{near}")
-    for finding in done.findings:
-        print(f"{finding.weight}: {finding.text}")
+    from distill_eval.distill.run import run
+    from distill_eval.report.training import print_training
+
+    print_training(run(config, argv=argv, say=lambda line: print(line, flush=True)), Console())
     print(f"Student: {config.output_dir}")
     return 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill_eval.distill.data_config import DataConfig
+from distill_eval.distill.label_config import LabelConfig
 from distill_eval.errors import require
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
@@ -128,6 +129,7 @@ class DistillConfig:
     cached_teacher: Path | None = None
     """Folder of `distill-eval cache-teacher`, instead of a live teacher."""
     data: DataConfig
+    labels: LabelConfig = field(default_factory=LabelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     baseline: bool = False
@@ -163,6 +165,16 @@ class DistillConfig:
             not needs_live or len(self.teacher) == 1 or self.baseline,
             "--feature-weight and --attention-weight need one live teacher: its layers are compared",
         )
+        if self.labels.label_column is not None:
+            require(not self.data.streaming, "--streaming: a classifier's texts are read whole. Leave it out")
+            require(
+                self.data.packing != "crossing",
+                "--packing crossing: a classifier sees one text per row, padded. Leave --packing out",
+            )
+            require(
+                self.cached_teacher is None,
+                "--cached-teacher holds next-token distributions: a classifier's teacher is asked live, with --teacher",
+            )
 
     @property
     def alpha(self) -> float:

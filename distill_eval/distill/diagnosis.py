@@ -46,7 +46,19 @@ def _finding(weight: str, text: str) -> Finding:
 
 
 def _bad_teacher(before: Validation, teacher: Validation | None) -> Finding | None:
-    if teacher is None or teacher.perplexity < before.perplexity:
+    if teacher is None:
+        return None
+    if teacher.accuracy is not None and before.accuracy is not None:
+        return (
+            None
+            if teacher.accuracy > before.accuracy
+            else _finding(
+                "high",
+                f"The teacher's accuracy on the validation texts is {teacher.accuracy:.4f}, not above the student's "
+                f"{before.accuracy:.4f} before training: it has nothing to teach here. Train the teacher first.",
+            )
+        )
+    if teacher.perplexity < before.perplexity:
         return None
     return _finding(
         "high",
@@ -68,13 +80,18 @@ def _certain_teacher(after: Validation) -> Finding | None:
 
 def _does_not_learn(before: Validation, after: Validation) -> Finding | None:
     fall = (before.hard_loss - after.hard_loss) / before.hard_loss
-    if fall >= LEARNS:
+    surer = before.accuracy is not None and after.accuracy is not None and after.accuracy > before.accuracy
+    if fall >= LEARNS or surer:
         return None
     return _finding(
         "high",
-        f"The validation loss went from {before.hard_loss:.3f} to {after.hard_loss:.3f} nats per token: the student "
-        "did not learn. Raise --learning-rate, train for more --steps, or take data nearer to the validation text.",
+        f"The validation loss went from {before.hard_loss:.3f} to {after.hard_loss:.3f} nats per {_unit(after)}: the "
+        "student did not learn. Raise --learning-rate, train for more --steps, or take data nearer to what is validated.",
     )
+
+
+def _unit(found: Validation) -> str:
+    return "token" if found.accuracy is None else "text"
 
 
 def _memorizes(curve: Sequence[Point]) -> Finding | None:
@@ -86,7 +103,7 @@ def _memorizes(curve: Sequence[Point]) -> Finding | None:
         return None
     return _finding(
         "medium",
-        f"On the validation text the KL to the teacher rose from {min(kl):.3f} to {kl[-1]:.3f} nats per token while it "
+        f"On the validation text the KL to the teacher rose from {min(kl):.3f} to {kl[-1]:.3f} nats while it "
         "still fell on the training text: the student copies the teacher on text it has seen. Use more data, or stop "
         "earlier with --patience.",
     )

@@ -14,7 +14,16 @@ from distill_eval.record import to_jsonable
 
 POINTS = 20
 """Validations in a run that does not say how often."""
-FREE = frozenset({"resume", "output_dir", "training.report_to", "training.keep_checkpoints", "training.device"})
+FREE = frozenset(
+    {
+        "resume",
+        "output_dir",
+        "training.report_to",
+        "training.keep_checkpoints",
+        "training.device",
+        "labels.measure_speed",
+    }
+)
 """Settings that a resumed run may change: they do not change the weights (a GPU's are not bit-identical anyway)."""
 
 
@@ -106,7 +115,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def _defaults(config: DistillConfig) -> dict[str, Any]:
     """The defaults of every option that has one."""
     found: dict[str, Any] = {}
-    for name, part in (("data", config.data), ("loss", config.loss), ("training", config.training)):
+    parts = (("data", config.data), ("labels", config.labels), ("loss", config.loss), ("training", config.training))
+    for name, part in parts:
         found[name] = _own_defaults(type(part))
     return found | _own_defaults(type(config))
 

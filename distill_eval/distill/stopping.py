@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from distill_eval.schema.distill import Validation
+
 
 class StopEarly(TrainerCallback):
     """Reads the log alone, so that a resumed run decides as an uninterrupted one."""
@@ -68,7 +70,18 @@ class Tell(TrainerCallback):
         metrics = kwargs["metrics"]
         done = state.global_step - self._first_step
         left = (self._clock() - self._began) * (state.max_steps - state.global_step) / done if done else 0.0
+        found = shown_figures(metrics["eval_loss"], metrics["eval_perplexity"], metrics.get("eval_accuracy"))
         near = f", KL {metrics['eval_kl']:.3f}" if "eval_kl" in metrics else ""
         place = f"step {state.global_step} of {state.max_steps}"
         rest = f", about {left:.0f} s left" if done else ""
-        self._say(f"{place}: validation perplexity {metrics['eval_perplexity']:.2f}{near}{rest}")
+        self._say(f"{place}: validation {found}{near}{rest}")
+
+
+def shown(found: Validation) -> str:
+    """What is said of a validation: a language model's perplexity, or a classifier's accuracy and loss."""
+    return shown_figures(found.hard_loss, found.perplexity, found.accuracy)
+
+
+def shown_figures(loss: float, perplexity: float, accuracy: float | None) -> str:
+    """As `shown`."""
+    return f"perplexity {perplexity:.2f}" if accuracy is None else f"accuracy {accuracy:.4f}, loss {loss:.4f}"

