@@ -86,7 +86,7 @@ def _does_not_learn(before: Validation, after: Validation) -> Finding | None:
     return _finding(
         "high",
         f"The validation loss went from {before.hard_loss:.3f} to {after.hard_loss:.3f} nats per {_unit(after)}: the "
-        "student did not learn. Raise --learning-rate, train for more --steps, or take data nearer to what is validated.",
+        "student did not learn. Raise --learning-rate, train for more --steps, or take data like the validation data.",
     )
 
 
