@@ -31,8 +31,8 @@ def _print_classification(found: Classification, console: Console) -> None:
     """One row per model, and below the table what its figures are of."""
     table = Table(title=f"{found.measured_on}: {found.student.num_texts:,} texts", title_justify="left")
     table.add_column("model", overflow="fold")
-    for heading in ("param.", "file MB", "accuracy %", "macro F1 %", "p50 ms", "p95 ms", "resident MB"):
-        table.add_column(heading, justify="right", min_width=4)
+    for heading in ("param.", "file MB", "acc. %", "95 %", "macro F1 %", "p50 ms", "p95 ms", "resident MB"):
+        table.add_column(heading, justify="right", overflow="fold")
     for role, figures in [*(("teacher", teacher) for teacher in found.teachers), ("student", found.student)]:
         table.add_row(*_cells(role, figures))
     console.print(table)
@@ -46,7 +46,8 @@ def _cells(role: str, figures: ClassifierFigures) -> list[str]:
         role if role == "student" else f"{role} {figures.model.rstrip('/').rpartition('/')[2]}",
         f"{figures.num_parameters / 1e6:.1f}M",
         f"{figures.size_bytes / 1e6:.1f}",
-        f"{100 * figures.accuracy:.1f} ({low:.1f}-{high:.1f})",
+        f"{100 * figures.accuracy:.1f}",
+        f"{low:.1f}-{high:.1f}",
         f"{100 * figures.macro_f1:.1f}",
         _UNKNOWN if figures.latency_p50_ms is None else f"{figures.latency_p50_ms:.1f}",
         _UNKNOWN if figures.latency_p95_ms is None else f"{figures.latency_p95_ms:.1f}",
@@ -58,7 +59,7 @@ def _memory(figures: ClassifierFigures) -> str:
     if figures.resident_bytes is None or figures.resident_before_bytes is None:
         return _UNKNOWN
     own = figures.resident_bytes - figures.resident_before_bytes
-    return f"{figures.resident_bytes / 1e6:.0f} (model {own / 1e6:.0f})"
+    return f"{figures.resident_bytes / 1e6:.0f} ({own / 1e6:.0f})"
 
 
 def _lines(found: Classification) -> list[str]:
@@ -76,7 +77,8 @@ def _lines(found: Classification) -> list[str]:
         threads = f"{student.num_threads} thread{'' if student.num_threads == 1 else 's'}"
         lines.append(
             f"Latency: one text at a time from text to label, tokenization included, {student.num_requests} requests "
-            f"after a warm-up, on {found.device} with {threads}. Memory: a fresh process with its libraries"
+            f"after a warm-up, on {found.device} with {threads}. Memory: a fresh process with its libraries (in "
+            "brackets: what model and requests added)"
         )
     reasons = {figures.unmeasured for figures in (*found.teachers, student) if figures.unmeasured is not None}
     lines += [f"Not measured: {reason}" for reason in sorted(reasons)]
