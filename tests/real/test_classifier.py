@@ -21,14 +21,14 @@ def distill(output, *options):
 def test_an_encoder_is_tuned_cut_and_distilled(tmp_path, capsys):
     tuned = distill(
         tmp_path / "teacher",
-        *("--student", ENCODER, "--alpha", "0", "--steps", "40", "--learning-rate", "3e-4", "--no-measure-speed"),
+        *("--student", ENCODER, "--alpha", "0", "--steps", "25", "--learning-rate", "3e-4", "--no-measure-speed"),
     )
     teacher = str(tmp_path / "teacher")
     cut = ["prepare", "--teacher", teacher, "--keep-layers", "0,2,5", "--output-dir", str(tmp_path / "cut")]
     assert cli.main(cut) == 0
     done = distill(
         tmp_path / "student",
-        *("--student", str(tmp_path / "cut"), "--teacher", teacher, "--steps", "15", "--learning-rate", "2e-4"),
+        *("--student", str(tmp_path / "cut"), "--teacher", teacher, "--steps", "10", "--learning-rate", "2e-4"),
     )
     found = done["classification"]
     assert found["labels"] == ["sadness", "joy", "love", "anger", "fear", "surprise"]

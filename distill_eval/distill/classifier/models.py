@@ -68,9 +68,8 @@ def load_student(student: Located, names: Sequence[str], seed: int, device: str)
         ModelError: it cannot be loaded, or lacks more than a head.
     """
     config = copy.deepcopy(student.config)
-    config.id2label = dict(enumerate(names))
-    config.label2id = {name: number for number, name in enumerate(names)}
-    config.problem_type = "single_label_classification"
+    numbers = {name: number for number, name in enumerate(names)}
+    config.update({"id2label": dict(enumerate(names)), "label2id": numbers})
     may_lack = None
     if not (config.architectures or [""])[0].endswith(CLASSIFIER):
         built: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
