@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -83,6 +84,23 @@ def weight_files(folder: Path) -> list[Path]:
     with boundary(ModelError, f"{folder / _INDEX} cannot be read"):
         names = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
     return [folder / name for name in sorted(names)]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(files: Iterable[Path], digest: Callable[[Path], str] = file_digest) -> str:
+    """SHA-256 over files of one model folder, name and content, whatever their order and their folder.
+
+    Args:
+        files: Which.
+        digest: SHA-256 of a file's content (the store remembers them).
+    """
+    lines = "".join(f"{path.name} {digest(path)}\n" for path in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _require_weights(ref: ModelRef, folder: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from distill_eval.distill.cache_config import CacheTeacherConfig
     from distill_eval.distill.config import DistillConfig
-    from distill_eval.pipeline import CompareConfig
+    from distill_eval.pipeline import CompareConfig, CurvesConfig
     from distill_eval.schema.retention import Retention
     from distill_eval.student.config import PrepareConfig
 
@@ -83,25 +83,33 @@ def _gate(retention: Retention) -> int:
 
 
 def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
-    from distill_eval.student.prepare import run
+    from distill_eval import pipeline
 
     del argv
-    made = run(config)
+    made = pipeline.prepare(config)
     kept = f"{made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters"
     if made.loss is not None and made.calibration is not None:
         print(f"Loss on {made.calibration.source}: {made.loss.teacher:.3f} -> {made.loss.student:.3f} nats")
-    print(f"Student: {config.output_dir} ({kept})")
+    print(f"Student: {config.output_dir} ({kept}); what was cut and why: {config.output_dir / 'student.md'}")
     return 0
 
 
 def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
     from rich.console import Console
 
-    from distill_eval.distill.run import run
-    from distill_eval.report.training import print_training
+    from distill_eval import pipeline
+    from distill_eval.report.classifier import print_finished
 
-    print_training(run(config, argv=argv, say=lambda line: print(line, flush=True)), Console())
-    print(f"Student: {config.output_dir}")
+    print_finished(pipeline.distill(config, argv=argv, say=lambda line: print(line, flush=True)), Console())
+    print(f"Student: {config.output_dir}; its curves: {config.output_dir / 'training.md'}")
+    return 0
+
+
+def _curves(config: CurvesConfig, argv: Sequence[str]) -> int:
+    from distill_eval import pipeline
+
+    del argv
+    print(f"Curves: {pipeline.curves(config)}")
     return 0
 
 
@@ -150,6 +158,10 @@ VERBS = {
         "Make a student from a teacher: fewer layers, narrower ones, or a new model of the same kind.",
     ),
     "distill": ("distill_eval.distill.config:DistillConfig", "Train a student on what its teacher knows."),
+    "curves": (
+        "distill_eval.pipeline:CurvesConfig",
+        "Write the report of a training again, with other runs such as its baseline beside it.",
+    ),
     "cache-teacher": (
         "distill_eval.distill.cache_config:CacheTeacherConfig",
         "Keep what a teacher says about a data set, so that students train without it.",
@@ -161,6 +173,7 @@ RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
     "CompareConfig": _compare,
     "PrepareConfig": _prepare,
     "DistillConfig": _distill,
+    "CurvesConfig": _curves,
     "CacheTeacherConfig": _cache_teacher,
     "CacheListConfig": _cache_list,
     "CachePruneConfig": _cache_prune,

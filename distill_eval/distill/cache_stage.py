@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from distill_eval.checkpoint import weight_files
+from distill_eval.checkpoint import content_digest, weight_files
+from distill_eval.device import choose_device
 from distill_eval.distill import data, models
 from distill_eval.distill.answers import softened
 from distill_eval.distill.blocks import Blocks
@@ -37,11 +37,11 @@ def run(config: CacheTeacherConfig, *, say: Callable[[str], None]) -> CacheManif
     check_num_kept(config.kind, num_kept, vocab_size)
     texts = data.load(config.data, student.tokenizer, seed=config.seed, batch_blocks=1)
     assert isinstance(texts.train, Blocks)  # the config refuses to stream
-    device = models.choose_device(config.device)
+    device = choose_device(config.device)
     live = models.load_teacher(teacher, config.teacher_dtype, device)
     key = CacheKey(
         kind=config.kind,
-        teacher_digest=_digest(teacher.folder),
+        teacher_digest=content_digest([teacher.folder / "config.json", *weight_files(teacher.folder)]),
         teacher_dtype=config.teacher_dtype,
         tokenizer_digest=_vocabulary(student.tokenizer),
         data_digest=texts.train.digest,
@@ -65,15 +65,6 @@ def run(config: CacheTeacherConfig, *, say: Callable[[str], None]) -> CacheManif
         collate=texts.collate,
         progress=tell,
     )
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 over the config and weight files, names and content."""
-    sha = hashlib.sha256()
-    for path in [folder / "config.json", *weight_files(folder)]:
-        with path.open("rb") as file:
-            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return sha.hexdigest()
 
 
 def _vocabulary(tokenizer: Any) -> str:

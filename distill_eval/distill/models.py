@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from distill_eval import checkpoint
+from distill_eval.device import choose_device as choose_device
 from distill_eval.errors import ModelError, UsageError, boundary, require
 from distill_eval.schema.model import ModelRef
 
@@ -132,21 +133,6 @@ def require_bitsandbytes() -> None:
 
     if find_spec("bitsandbytes") is None:
         raise UsageError("--teacher-dtype int8 and nf4 need bitsandbytes. Type: pip install 'distill-eval[quantize]'")
-
-
-def choose_device(wanted: str) -> str:
-    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UsageError: CUDA was asked for and is not there.
-    """
-    has_cuda = torch.cuda.is_available()
-    if wanted == "auto":
-        return "cuda" if has_cuda else "cpu"
-    require(
-        wanted == "cpu" or has_cuda, f"--device {wanted}: no CUDA here (torch {torch.__version__}). Use --device cpu"
-    )
-    return wanted
 
 
 def load_strictly(model: Located, auto: Any, *, may_lack: Callable[[str], bool] | None = None, **options: Any) -> Any:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch.nn import Module
 from transformers import PreTrainedModel
 
-from distill_eval.errors import ModelError, StoreError, UsageError, boundary, require
+from distill_eval.device import choose_device
+from distill_eval.errors import ModelError, StoreError, boundary, require
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import CalibrationLoss, ChannelGroup, FreshStart, StudentInit
@@ -32,8 +32,12 @@ from distill_eval.student.width import choose_channels, narrow
 ARTIFACT = "student.json"
 
 
-def run(config: PrepareConfig) -> StudentInit:
+def run(config: PrepareConfig, *, describe: Callable[[StudentInit], Mapping[str, str]] = lambda _: {}) -> StudentInit:
     """Write the student's folder with its `student.json`, whole or not at all, and return that record.
+
+    Args:
+        config: What is asked.
+        describe: More files to write beside the record, by name: what it says, for people.
 
     Raises:
         UsageError: what is asked does not fit the teacher, the calibration text cannot be had, or the output folder
@@ -44,7 +48,7 @@ def run(config: PrepareConfig) -> StudentInit:
     """
     output = config.output_dir.expanduser()
     require(_is_free(output), f"--output-dir {output} exists and is not an empty folder: name another, or remove it")
-    _device(config.device)
+    choose_device(config.device)
     ref = ModelRef.parse(config.teacher)
     small = locate(ref)
     teacher = read_teacher(ref, small)
@@ -59,7 +63,8 @@ def run(config: PrepareConfig) -> StudentInit:
         built = Path(name) / "student"
         student = _build(config, teacher, plan, samples, folder, built)
         with boundary(StoreError, f"cannot write {output}"):
-            (built / ARTIFACT).write_text(to_json(student), encoding="utf-8")
+            for file, text in {ARTIFACT: to_json(student), **describe(student)}.items():
+                (built / file).write_text(text, encoding="utf-8")
             built.rename(output)
     return student
 
@@ -144,7 +149,7 @@ def _on(device: str, model: PreTrainedModel) -> Iterator[None]:
 def _look(model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, plan: Plan, samples: Samples) -> Importance:
     """Everything that the calibration text says about the teacher."""
     architecture = teacher.architecture if plan.is_narrower and not config.fresh else None
-    with _on(_device(config.device), model):
+    with _on(choose_device(config.device), model):
         seen = measure_importance(model, samples.ids, teacher.kind, architecture, plan.before)
         if config.importance != "loss":
             return seen
@@ -177,7 +182,7 @@ def _fresh(config: PrepareConfig, teacher: Teacher, plan: Plan, model: PreTraine
 def _loss(
     model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, samples: Samples, before: Loss
 ) -> CalibrationLoss:
-    with _on(_device(config.device), model):
+    with _on(choose_device(config.device), model):
         after = measure_loss(model, samples.ids, teacher.kind, before.answers_L)
     return CalibrationLoss(
         kind="cross_entropy" if teacher.kind == "causal" else "kl_to_teacher",
@@ -199,18 +204,6 @@ def _samples(config: PrepareConfig, teacher: Teacher, folder: Path) -> Samples |
         f"--calibration-length {config.calibration_length}: the teacher takes {longest} tokens",
     )
     return load_samples(config, config.calibration, files.load_tokenizer(teacher.ref, folder), teacher.kind)
-
-
-def _device(device: str) -> str:
-    """`auto` is CUDA where there is one."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: no CUDA here (torch {torch.__version__}). Type --device cpu")
-    number = int(device.partition(":")[2] or 0)
-    if device != "cpu" and number >= torch.cuda.device_count():
-        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
-    return device
 
 
 def _is_free(output: Path) -> bool:
