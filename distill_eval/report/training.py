@@ -146,14 +146,18 @@ def _title(run: DistillRun) -> str:
 
 def _sentence(run: DistillRun, name: str | None, show: Callable[[str], str] = str) -> str:
     """What came of it; `name` where there are several runs."""
-    begun = f"{show(name)}: perplexity" if name is not None else "Perplexity"
-    moved = f"{numbers.fixed(run.before.perplexity, 2)} to {numbers.fixed(run.after.perplexity, 2)}"
-    teacher = run.teacher_validation
-    aim = f" (teacher: {numbers.fixed(teacher.perplexity, 2)})" if teacher is not None else ""
+    what, unit = ("perplexity", "token") if run.classification is None else ("accuracy", "text")
+    before, after, teacher = (
+        MEASURES[what][1](getattr(found, what)) if found is not None else None
+        for found in (run.before, run.after, run.teacher_validation)
+    )
+    begun = f"{show(name)}: {what}" if name is not None else what.capitalize()
+    moved = f"{before} to {after}"
+    aim = f" (teacher: {teacher})" if teacher is not None else ""
     near = ""
     if run.before.kl is not None and run.after.kl is not None:
         near = (
-            f", KL to the teacher {numbers.fixed(run.before.kl, 3)} to {numbers.fixed(run.after.kl, 3)} nats per token"
+            f", KL to the teacher {numbers.fixed(run.before.kl, 3)} to {numbers.fixed(run.after.kl, 3)} nats per {unit}"
         )
     steps = f"{numbers.plural(run.num_steps, 'step')} and {numbers.count(run.num_tokens_seen)} tokens"
     return f"{begun} on the validation text went from {moved}{aim}{near}, in {steps}."
@@ -165,11 +169,19 @@ MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "kl": ("KL to the teacher (nats per token)", lambda value: numbers.fixed(value, 4)),
     "top1_agreement": ("same most likely token as the teacher", numbers.percent),
     "teacher_entropy": ("teacher's entropy at the training temperature (nats)", lambda value: numbers.fixed(value, 3)),
-    "accuracy": ("accuracy of a classifier", numbers.percent),
-    "macro_f1": ("macro F1 of a classifier", numbers.percent),
+    "accuracy": ("accuracy", numbers.percent),
+    "macro_f1": ("macro F1", numbers.percent),
     "num_tokens": ("tokens", lambda value: numbers.count(int(value))),
 }
-OF_CLASSIFIERS = ("accuracy", "macro_f1")
+OF_CLASSIFIERS = {
+    "hard_loss": "loss (nats per text)",
+    "kl": "KL to the teacher (nats per text)",
+    "top1_agreement": "same label as the teacher",
+    "num_tokens": "texts",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+}
+"""What a measure is called where a row is a text with a label."""
 NOT_ASKED = "no live teacher was asked about the validation text"
 OF_ITSELF = "measured of a student against its teacher"
 
@@ -181,10 +193,11 @@ def _validation_table(runs: Runs) -> str:
         end = f" {escape.text(_legend(name, run))}" if len(runs) > 1 else ""
         found |= ({} if same else {f"before{end}": run.before}) | {f"after{end}": run.after}
     labeled = any(validation.accuracy is not None for validation in found.values())
-    keys = [key for key in MEASURES if labeled or key not in OF_CLASSIFIERS]
+    keys = [key for key in MEASURES if labeled or key not in ("accuracy", "macro_f1")]
+    titles = [OF_CLASSIFIERS.get(key, MEASURES[key][0]) if labeled else MEASURES[key][0] for key in keys]
     columns = [_column(header, validation, keys, NOT_ASKED) for header, validation in found.items()]
     columns += [_column(escape.text(name), validation, keys, OF_ITSELF) for name, validation in _teachers(runs).items()]
-    names = Column("on the validation text", tuple(Cell(MEASURES[key][0]) for key in keys), numeric=False)
+    names = Column("on the validation text", tuple(map(Cell, titles)), numeric=False)
     return with_notes(grid([names, *columns]))
 
 

@@ -7,13 +7,14 @@ import pytest
 from distill_eval import cli
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-DATA = "dair-ai/emotion"
+DATA = "ucirvine/sms_spam"
+ALL_HAM = 0.47
+"""Macro F1 of calling everything ham, at most: half of the F1 of the 87 % that are."""
 
 
 def distill(output, *options):
-    common = ["--data", DATA, "--label-column", "label", "--validation-split", "validation", "--max-length", "48"]
-    common += ["--validation-documents", "60", "--max-documents", "2000"]
-    training = ["--batch-size", "8", "--eval-every", "100", "--output-dir", str(output)]
+    common = ["--data", DATA, "--text-column", "sms", "--label-column", "label", "--validation-documents", "100"]
+    training = ["--max-length", "48", "--batch-size", "8", "--eval-every", "100", "--output-dir", str(output)]
     assert cli.main(["distill", *common, *training, *options]) == 0
     return json.loads((output / "distill.json").read_text())
 
@@ -21,24 +22,25 @@ def distill(output, *options):
 def test_an_encoder_is_tuned_cut_and_distilled(tmp_path, capsys):
     tuned = distill(
         tmp_path / "teacher",
-        *("--student", ENCODER, "--alpha", "0", "--steps", "25", "--learning-rate", "3e-4", "--no-measure-speed"),
+        *("--student", ENCODER, "--alpha", "0", "--steps", "30", "--learning-rate", "3e-4", "--no-measure-speed"),
     )
     teacher = str(tmp_path / "teacher")
-    cut = ["prepare", "--teacher", teacher, "--keep-layers", "0,2,5", "--output-dir", str(tmp_path / "cut")]
+    cut = ["prepare", "--teacher", teacher, "--keep-layers", "0,3", "--output-dir", str(tmp_path / "cut")]
     assert cli.main(cut) == 0
     done = distill(
         tmp_path / "student",
-        *("--student", str(tmp_path / "cut"), "--teacher", teacher, "--steps", "10", "--learning-rate", "2e-4"),
+        *("--student", str(tmp_path / "cut"), "--teacher", teacher, "--steps", "20", "--learning-rate", "3e-4"),
     )
     found = done["classification"]
-    assert found["labels"] == ["sadness", "joy", "love", "anger", "fear", "surprise"]
-    assert found["measured_on"] == f"{DATA} (validation)"
-    assert tuned["num_parameters"] == 22_715_526  # the published encoder's 22,713,216, and 6 labels of 384 + 1
-    assert tuned["after"]["hard_loss"] < tuned["before"]["hard_loss"] - 0.1
-    assert done["after"]["kl"] < 0.8 * done["before"]["kl"]
+    assert found["labels"] == ["ham", "spam"]
+    assert found["measured_on"] == f"107 texts held out of {DATA}"  # 100 different ones
+    assert tuned["num_parameters"] == 22_713_986  # the published encoder's 22,713,216, and 2 labels of 384 + 1
+    assert tuned["after"]["macro_f1"] > ALL_HAM + 0.3
+    assert done["after"]["kl"] < 0.5 * done["before"]["kl"]
+    assert done["after"]["macro_f1"] > ALL_HAM + 0.3
     student, [teacher] = found["student"], found["teachers"]
     assert teacher["accuracy"] == pytest.approx(tuned["after"]["accuracy"])
-    assert student["num_parameters"] == teacher["num_parameters"] - 3 * 1_774_464
+    assert student["num_parameters"] == teacher["num_parameters"] - 4 * 1_774_464
     assert student["latency_p50_ms"] < teacher["latency_p50_ms"]
     assert student["resident_bytes"] < teacher["resident_bytes"]
     assert "exact McNemar" in capsys.readouterr().out
