@@ -23,9 +23,11 @@ from distill_eval.record import record
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
 
+    from distill_eval.compare_config import CompareConfig
+    from distill_eval.distill.answer.config import AnswerConfig
     from distill_eval.distill.cache_config import CacheTeacherConfig
     from distill_eval.distill.config import DistillConfig
-    from distill_eval.pipeline import CompareConfig, CurvesConfig
+    from distill_eval.pipeline import CurvesConfig
     from distill_eval.schema.retention import Retention
     from distill_eval.student.config import PrepareConfig
 
@@ -33,6 +35,7 @@ GOES_ON = "; what was finished is kept, the same command goes on from there"
 RESUMES = {
     "CompareConfig": GOES_ON,
     "CacheTeacherConfig": GOES_ON,
+    "AnswerConfig": GOES_ON,
     "DistillConfig": "; the same command with --resume goes on from the last checkpoint",
 }
 GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
@@ -123,6 +126,21 @@ def _cache_teacher(config: CacheTeacherConfig, argv: Sequence[str]) -> int:
     return 0
 
 
+def _answer(config: AnswerConfig, argv: Sequence[str]) -> int:
+    from distill_eval.distill.answer.stage import DATA, run
+
+    done = run(config, argv=argv, say=lambda line: print(line, flush=True))
+    cut_off = "kept" if done.keeps_cut_off else "left out"
+    print(
+        f"{done.num_completed:,} completed, {done.num_cut_off:,} cut off at {config.max_new_tokens:,} tokens "
+        f"({cut_off}), {done.num_empty:,} empty, {done.num_errored:,} errored"
+    )
+    if done.first_error is not None:
+        print(f"The same command asks again for what errored. The first error: {done.first_error}")
+    print(f"Answers: {config.output_dir / DATA} ({done.num_rows:,} rows)")
+    return 0
+
+
 def _cache_list(config: CacheListConfig, argv: Sequence[str]) -> int:
     del config, argv
     from rich.console import Console
@@ -150,7 +168,7 @@ def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
 
 VERBS = {
     "compare": (
-        "distill_eval.pipeline:CompareConfig",
+        "distill_eval.compare_config:CompareConfig",
         "What a student kept of its teacher, task by task, and whether the loss is real.",
     ),
     "prepare": (
@@ -166,6 +184,10 @@ VERBS = {
         "distill_eval.distill.cache_config:CacheTeacherConfig",
         "Keep what a teacher says about a data set, so that students train without it.",
     ),
+    "answer": (
+        "distill_eval.distill.answer.config:AnswerConfig",
+        "Have a teacher answer prompts, as a data set to train students on.",
+    ),
     "cache": ("distill_eval.cli:CacheConfig", "List or prune the evaluation cache."),
 }
 """Name to config, imported when it is asked for, and what `--help` says of it."""
@@ -175,6 +197,7 @@ RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
     "DistillConfig": _distill,
     "CurvesConfig": _curves,
     "CacheTeacherConfig": _cache_teacher,
+    "AnswerConfig": _answer,
     "CacheListConfig": _cache_list,
     "CachePruneConfig": _cache_prune,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from distill_eval.distill import data, models
+from distill_eval.distill import data, models, two_tokenizers
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.craft import LANGUAGE, Craft
@@ -37,11 +37,18 @@ def language_course(config: DistillConfig) -> Course:
     student, teachers = locate_all(config)
     for model in (student, *teachers):
         models.require_language_model(model)
+    across = config.loss.loss == "uld"
     for teacher in teachers:
-        models.check_vocabulary(student, teacher)
+        if not across:
+            models.check_vocabulary(student, teacher)
         models.check_size(student, teacher)
-    step_rows = config.training.batch_size * config.training.accumulate
-    texts = data.load(config.data, student.tokenizer, seed=config.training.seed, batch_blocks=step_rows)
+    texts = data.load(
+        config.data,
+        student.tokenizer,
+        seed=config.training.seed,
+        batch_blocks=config.training.batch_size * config.training.accumulate,
+        teacher=two_tokenizers.between(student, teachers[0]) if across else None,
+    )
     return Course(student, teachers, texts, LANGUAGE, lambda: _facts(config, texts))
 
 
@@ -68,4 +75,5 @@ def _facts(config: DistillConfig, texts: data.TrainingData) -> DataFacts:
         digest=known.digest if known else None,
         num_validation_blocks=len(held),
         num_validation_scored_tokens=held.num_scored_tokens,
+        paired_share=known.paired_share if known else None,
     )

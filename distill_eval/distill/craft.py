@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from distill_eval.distill import models
-from distill_eval.distill.lesson import Lesson, validate_teacher
+from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.signals import LiveSignal
 from distill_eval.distill.trainer import DistillTrainer
+from distill_eval.distill.validation import validate_teacher
 from distill_eval.schema.distill import Validation
 
 

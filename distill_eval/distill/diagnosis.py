@@ -48,22 +48,25 @@ def _finding(weight: str, text: str) -> Finding:
 def _bad_teacher(before: Validation, teacher: Validation | None) -> Finding | None:
     if teacher is None:
         return None
+    what, theirs, ours = "perplexity", teacher.perplexity, before.perplexity
+    if teacher.bits_per_byte is not None and before.bits_per_byte is not None:  # tokens of two kinds do not compare
+        what, theirs, ours = "bits per byte", teacher.bits_per_byte, before.bits_per_byte
     if teacher.accuracy is not None and before.accuracy is not None:
-        return (
-            None
-            if teacher.accuracy > before.accuracy
-            else _finding(
-                "high",
-                f"The teacher's accuracy on the validation texts is {teacher.accuracy:.4f}, not above the student's "
-                f"{before.accuracy:.4f} before training: it has nothing to teach here. Train the teacher first.",
-            )
-        )
-    if teacher.perplexity < before.perplexity:
+        return None if teacher.accuracy > before.accuracy else _untrained(teacher.accuracy, before.accuracy)
+    if theirs < ours:
         return None
     return _finding(
         "high",
-        f"The teacher's perplexity on the validation text is {teacher.perplexity:.2f}, not below the student's "
-        f"{before.perplexity:.2f} before training: it has nothing to teach here. Take text that the teacher knows.",
+        f"The teacher's {what} on the validation text is {theirs:.2f}, not below the student's "
+        f"{ours:.2f} before training: it has nothing to teach here. Take text that the teacher knows.",
+    )
+
+
+def _untrained(theirs: float, ours: float) -> Finding:
+    return _finding(
+        "high",
+        f"The teacher's accuracy on the validation texts is {theirs:.4f}, not above the student's {ours:.4f} before "
+        "training: it has nothing to teach here. Train the teacher on these labels first.",
     )
 
 

@@ -10,7 +10,6 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from distill_eval import checkpoint
-from distill_eval.device import choose_device as choose_device
 from distill_eval.errors import ModelError, UsageError, boundary, require
 from distill_eval.schema.model import ModelRef
 
@@ -66,7 +65,7 @@ def check_vocabulary(student: Located, teacher: Located) -> None:
         raise UsageError(
             f"{teacher.ref} and {student.ref} have different tokenizers ({len(theirs):,} and {len(ours):,} tokens; "
             f"{len(apart):,} differ, e.g. {min(apart)!r}). Take a student of the teacher's family, make one with "
-            "`distill-eval prepare`, or train on the teacher's answers"
+            "`distill-eval prepare`, train on the teacher's answers, or train across tokenizers with --loss uld"
         )
     size, needed = (model.config.get_text_config().vocab_size for model in (teacher, student))
     require(

@@ -15,14 +15,16 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 
 from distill_eval.checkpoint import weight_files
+from distill_eval.device import choose_device
 from distill_eval.distill import checkpoints, models, settings
 from distill_eval.distill.classifier.course import classifier_course
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.course import Course, language_course
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
+from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import StopEarly, Tell, shown
+from distill_eval.distill.stopping import StopEarly, Tell, told
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED
 from distill_eval.errors import ArtifactError, ModelError, boundary, require
@@ -56,9 +58,8 @@ def run(config: DistillConfig, *, argv: Sequence[str], say: Any = print) -> Dist
     _check_output(config)
     has_labels = config.labels.label_column is not None
     course = classifier_course(config, say) if has_labels else language_course(config)
-    write_atomic(config.output_dir / CONFIG, json.dumps(to_jsonable(config), indent=2) + "\n")
     with ExitStack() as stack:
-        job = Job(config, course, models.choose_device(config.training.device), say, stack)
+        job = Job(config, course, choose_device(config.training.device), say, stack)
         done = job.train()
     write_student(done.model, course.student.folder, config.output_dir, _file_dtype(course.student))
     measured = course.measure(done.model.device.type, say) if course.measure is not None else None
@@ -161,10 +162,11 @@ class Job:
         teaching = prepare_teaching(
             self.config, self.student, self.teachers, self.texts, self.device, self.stack, self.craft
         )
+        write_atomic(self.config.output_dir / CONFIG, json.dumps(to_jsonable(self.config), indent=2) + "\n")
         teacher = None
         if teaching.teachers:
             teacher = self.craft.validate_teacher(teaching.teachers[0], self._validation_batches())
-            self.say(f"teacher: validation {shown(teacher)}")
+            self.say(f"teacher: validation {told(teacher.perplexity, teacher.bits_per_byte, teacher.accuracy)}")
         while True:
             try:
                 return self._train_once(teaching, teacher)
@@ -185,7 +187,8 @@ class Job:
         model = self.craft.load_student(self.student, self.device)
         lesson = teaching.lesson(model, self.stack)
         before = lesson.validate(self._validation_batches())
-        self.say(f"student: validation {shown(before)} before training")
+        shown = told(before.perplexity, before.bits_per_byte, before.accuracy)
+        self.say(f"student: validation {shown} before training")
         train = self.texts.train
         steps = settings.num_steps(
             config.training, len(train) if isinstance(train, Sized) else None, int(os.environ.get("WORLD_SIZE", "1"))
@@ -194,12 +197,14 @@ class Job:
             patience=config.training.patience,
             stop_within=config.training.stop_within,
             teacher_perplexity=teacher.perplexity if teacher else None,
+            teacher_bits_per_byte=teacher.bits_per_byte if teacher else None,
         )
         trainer = self.craft.trainer(
             lesson=lesson,
             alpha=lambda step: 0.0 if step >= (1 - config.loss.hard_last) * steps else config.alpha,
             max_skipped=config.training.max_skipped,
             keep_checkpoints=config.training.keep_checkpoints,
+            own_text=self._own_text(lesson, model),
             model=model,
             args=settings.arguments(config, self.batching, steps, use_cpu=self.device == "cpu"),
             train_dataset=train,
@@ -217,6 +222,19 @@ class Job:
         state = trainer.state
         num_tokens = int(state.num_input_tokens_seen)
         return Done(model, before, after, teacher, state.log_history, state.global_step, num_tokens, stop.reason)
+
+    def _own_text(self, lesson: Any, model: Any) -> OwnText | None:
+        config = self.config
+        if config.own_text.on_policy == 0 or config.alpha == 0:  # a baseline has the data's text alone
+            return None
+        return OwnText(
+            lesson,
+            config.own_text,
+            seed=config.training.seed,
+            max_length=config.data.max_length,
+            pad_id=self.texts.collate.pad_id,
+            end_ids=end_ids(self.student.tokenizer, model.generation_config),
+        )
 
     def _validation_batches(self) -> Iterator[Mapping[str, Tensor]]:
         size = self.batching.batch_size

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from distill_eval.distill import models
+from distill_eval.distill.aligned_signal import AlignedSignal
 from distill_eval.distill.attention_maps import Tap
 from distill_eval.distill.blocks import Blocks
-from distill_eval.distill.cached_signal import CachedSignal
+from distill_eval.distill.cached_signal import CachedSignal, read_manifest
 from distill_eval.distill.config import DistillConfig, LossConfig
 from distill_eval.distill.craft import LANGUAGE, Craft
 from distill_eval.distill.data import TrainingData
@@ -30,6 +35,8 @@ class Teaching(NamedTuple):
     loss: LossConfig
     num_teacher_layers: int
     teacher_width: int
+    seed: int = 0
+    """Of the learned projections' first weights."""
     craft: Craft = LANGUAGE
 
     def lesson(self, student: Any, stack: ExitStack) -> Any:
@@ -53,8 +60,10 @@ class Teaching(NamedTuple):
         pairs = layer_pairs(loss.layer_map, config.num_hidden_layers, self.num_teacher_layers)
         features = None
         if loss.feature_weight > 0:
-            features = FeatureLoss(pairs, config.hidden_size, self.teacher_width, loss.feature_loss).to(student.device)
-            student.add_module(FEATURE_MODULE, features)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                features = FeatureLoss(pairs, config.hidden_size, self.teacher_width, loss.feature_loss)
+            student.add_module(FEATURE_MODULE, features.to(student.device))
         tap = None
         if loss.attention_weight > 0:
             tap = stack.enter_context(Tap(student, [ours for ours, _ in pairs], loss.attention_loss))
@@ -77,31 +86,66 @@ def prepare_teaching(
         ModelError: a teacher cannot be loaded.
     """
     loss = config.loss
-    if config.cached_teacher is not None and config.alpha > 0:
-        return Teaching((), KeptSignal(_open_cache(config, texts)), loss, 0, 0)
+    if config.cached_teacher is not None and (config.alpha > 0 or (loss.feature_weight > 0 and not config.baseline)):
+        return _from_cache(config, config.cached_teacher, student, texts)
     live = tuple(craft.load_teacher(teacher, config.teacher_dtype, device) for teacher in teachers)
+    seed = config.training.seed
     if not live:
-        return Teaching((), None, loss, 0, 0, craft)
+        return Teaching((), None, loss, 0, 0, seed, craft)
+    if loss.loss == "uld":
+        return Teaching(live, AlignedSignal(live[0]), loss, 0, 0)
     compares = not config.baseline and (loss.feature_weight > 0 or loss.attention_weight > 0)
     if not compares:
-        return Teaching(live, craft.signal(live, config.mixture), loss, 0, 0, craft)
+        return Teaching(live, craft.signal(live, config.mixture), loss, 0, 0, seed, craft)
     theirs = live[0].config.get_text_config()
     ours = student.config.get_text_config()
     layers = [layer for _, layer in layer_pairs(loss.layer_map, ours.num_hidden_layers, theirs.num_hidden_layers)]
     tap = stack.enter_context(Tap(live[0], layers, loss.attention_loss)) if loss.attention_weight > 0 else None
     signal = craft.signal(live, config.mixture, feature_layers=layers if loss.feature_weight > 0 else (), tap=tap)
-    return Teaching(live, signal, loss, theirs.num_hidden_layers, theirs.hidden_size, craft)
+    return Teaching(live, signal, loss, theirs.num_hidden_layers, theirs.hidden_size, seed, craft)
 
 
-def _open_cache(config: DistillConfig, texts: TrainingData) -> CachedSignal:
-    assert config.cached_teacher is not None
+def _from_cache(config: DistillConfig, folder: Path, student: models.Located, texts: TrainingData) -> Teaching:
+    loss = config.loss
+    cache = _open_cache(config, folder, texts)
+    if loss.feature_weight == 0:
+        return Teaching((), KeptSignal(cache), loss, 0, 0)
+    key = cache.manifest.key
+    if key.num_layers is None or key.hidden_size is None:
+        raise UsageError(
+            f"--feature-weight {loss.feature_weight:g}: {folder} holds no hidden states. Run cache-teacher with "
+            f"--layer-map {loss.layer_map} and this student into another folder"
+        )
+    num_layers = student.config.get_text_config().num_hidden_layers
+    needed = {layer for _, layer in layer_pairs(loss.layer_map, num_layers, key.num_layers)}
+    if not needed.issubset(key.layers):
+        raise UsageError(
+            f"--layer-map {loss.layer_map} compares layers {_listed(needed)} of {cache.manifest.teacher} with those of "
+            f"{student.ref}; {folder} holds {_listed(key.layers)}. Give a map of these, or run cache-teacher with "
+            f"--layer-map {loss.layer_map} and this student into another folder"
+        )
+    signal = KeptSignal(cache, sorted(needed))
+    return Teaching((), signal, loss, key.num_layers, key.hidden_size, config.training.seed)
+
+
+def _listed(layers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(layers)))
+
+
+def _open_cache(config: DistillConfig, folder: Path, texts: TrainingData) -> CachedSignal:
     if not isinstance(texts.train, Blocks):
         raise UsageError("--cached-teacher holds the answers to fixed rows: leave --streaming out")
+    if config.alpha == 0:
+        return CachedSignal(folder, {"data_digest": texts.train.digest})
     if config.loss.loss != "forward_kl":
         raise UsageError(
             f"--loss {config.loss.loss}: it needs the teacher's whole distribution, and a cached teacher keeps a part. "
             "Type --loss forward_kl, or train with a live --teacher"
         )
-    return CachedSignal(
-        config.cached_teacher, {"data_digest": texts.train.digest, "temperature": config.loss.temperature}
-    )
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest.key.kind == "hidden":
+        raise UsageError(
+            f"--alpha {config.alpha:g}: {folder} holds hidden states and no soft labels. Type --alpha 0, or run "
+            "cache-teacher with --kind sample and --layer-map, which keeps both"
+        )
+    return CachedSignal(folder, {"data_digest": texts.train.digest, "temperature": config.loss.temperature})

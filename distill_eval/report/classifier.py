@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from rich.console import Console
 from rich.table import Table
 
-from distill_eval.report import escape
+from distill_eval.report import escape, numbers
 from distill_eval.report.sections import plain_table
 from distill_eval.schema.distill import Classification, ClassifierFigures, DistillRun
 
 HEADINGS = ("model", "param.", "file MB", "acc. %", "95 %", "macro F1 %", "p50 ms", "p95 ms", "resident MB")
 _UNKNOWN = "-"
+Measure = tuple[str, Callable[[float], str]]
+OF_TEXTS = {
+    "hard_loss": "loss (nats per text)",
+    "kl": "KL to the teacher (nats per text)",
+    "top1_agreement": "same label as the teacher",
+    "num_tokens": "texts",
+}
+"""What measures of language models are called here."""
 
 
 def print_finished(run: DistillRun, console: Console) -> None:
     """A classifier's table, the validation before and after, and the findings."""
     before, after = run.before, run.after
     near = f", KL to the teacher {before.kl:.3f} -> {after.kl:.3f} nats" if after.kl is not None else ""
+    if before.uld is not None and after.uld is not None:
+        near = f", ULD distance to the teacher {before.uld:.3f} -> {after.uld:.3f}"
     lines = [f"Validation perplexity {before.perplexity:.2f} -> {after.perplexity:.2f}{near}"]
     found = run.classification
     if found is not None:
@@ -31,13 +43,26 @@ def print_finished(run: DistillRun, console: Console) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def section(found: Classification) -> str:
-    """The same table in `training.md`."""
+def measures(others: Mapping[str, Measure]) -> dict[str, Measure]:
+    """The rows of a table of validations, where a row of the data is a text with a label.
+
+    Args:
+        others: Those of language models: by key, a name and how a value is written.
+    """
+    named = {key: (OF_TEXTS.get(key, name), show) for key, (name, show) in others.items()}
+    return {"accuracy": ("accuracy", numbers.percent), "macro_f1": ("macro F1", numbers.percent)} | named
+
+
+def sections(run: DistillRun) -> list[str]:
+    """The same table in `training.md`; nothing for a language model."""
+    found = run.classification
+    if found is None:
+        return []
     columns = dict(zip(HEADINGS, map(list, zip(*_rows(found), strict=True)), strict=True))
     columns[HEADINGS[0]] = [escape.text(name) for name in columns[HEADINGS[0]]]
     notes = "\n".join(f"- {escape.text(note)}" for note in _notes(found))
     heading = f"## The classifier on {found.student.num_texts:,} texts: {escape.text(found.measured_on)}"
-    return f"{heading}\n\n{plain_table(columns, numeric=frozenset(HEADINGS[1:]))}\n\n{notes}"
+    return [f"{heading}\n\n{plain_table(columns, numeric=frozenset(HEADINGS[1:]))}\n\n{notes}"]
 
 
 def _rows(found: Classification) -> list[list[str]]:

@@ -35,6 +35,8 @@ class DataFacts:
     """SHA-256 over the training rows; this and the counts are `None` for streamed data."""
     num_validation_blocks: int
     num_validation_scored_tokens: int
+    paired_share: float | None = None
+    """Scored tokens that are compared with a teacher of another tokenizer; `None` with one tokenizer, or streamed."""
 
 
 @record
@@ -46,9 +48,10 @@ class Validation:
     perplexity: float
     """exp(hard_loss)."""
     kl: float | None
-    """KL(teacher || student) at temperature 1, in nats per token or text; `None` without a teacher."""
+    """KL(teacher || student) at temperature 1, in nats per token or text; `None` without a teacher, or across
+    tokenizers."""
     top1_agreement: float | None
-    """Share of tokens (texts) at which both models' most likely token (label) is the same."""
+    """Share of tokens (texts) at which both models' most likely token (label) is the same; `None` across tokenizers."""
     teacher_entropy: float | None
     """Of the teacher's distribution at the training temperature, in nats per token or text."""
     num_tokens: int
@@ -57,6 +60,12 @@ class Validation:
     """Share of texts whose most likely label is right; `None` for a language model."""
     macro_f1: float | None = None
     """Mean over the labels that occur or are predicted of 2 TP / (2 TP + FP + FN); `None` for a language model."""
+    uld: float | None = None
+    """Across tokenizers: distance of the sorted probabilities at temperature 1 (0 to 2), per token that is compared."""
+    paired_share: float | None = None
+    """Across tokenizers: share of the tokens that are compared."""
+    bits_per_byte: float | None = None
+    """Across tokenizers: cross-entropy of the text that both models predict, per UTF-8 byte of it."""
 
 
 @record

@@ -64,7 +64,8 @@ class ClassifierLesson:
 
     def _forward(self, *, batch: Batch, taught: Taught | None, alpha: float, denominator: float | Tensor) -> Losses:
         logits_BL, inside = self._run(batch)
-        soft = Soft(taught.target, self._divergence, self._temperature, alpha, self._beta) if taught and alpha else None
+        target = taught.target if taught and alpha else None
+        soft = Soft(target, self._divergence, self._temperature, alpha, self._beta) if target is not None else None
         rows = _loss(logits_BL, batch, soft=soft, denominator=denominator)
         terms = self.inner(inside, taught.inside, batch["attention_mask"].bool()) if self.inner and taught else None
         return combine(rows, denominator, terms, self.num_positions)
@@ -89,7 +90,8 @@ class ClassifierLesson:
         with torch.no_grad():
             for batch in batches:
                 taught = self._ask(batch) if self.signal is not None else None
-                soft = Soft(taught.target, "forward_kl", 1.0, 1.0) if taught else None
+                target = taught.target if taught else None
+                soft = Soft(target, "forward_kl", 1.0, 1.0) if target is not None else None
                 logits_BL, _ = self._run(batch)
                 sums.add(logits_BL, batch, soft, self._temperature)
         self._student.train(was_training)

@@ -6,7 +6,6 @@ Shapes: B texts, T positions, L labels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from distill_eval.distill.attention_maps import Tap
 from distill_eval.distill.features import layer_rows
 from distill_eval.distill.objective import Inside
-from distill_eval.distill.signals import Taught
+from distill_eval.distill.signals import Taught, own_dtype
 from distill_eval.distill.targets import DenseTarget, LiveTeacher
 from distill_eval.head import Head
 
@@ -38,6 +37,7 @@ class ClassifierSignal:
     """One or more classifiers that run beside the student."""
 
     is_exact = True
+    distance = "forward_kl"
 
     def __init__(
         self,
@@ -69,9 +69,7 @@ class ClassifierSignal:
         for teacher, order_L in zip(self._teachers, self._orders, strict=True):
             if self._tap is not None:
                 self._tap.open()
-            device = batch["input_ids"].device.type
-            autocasts = torch.is_autocast_enabled(device)
-            with torch.no_grad(), torch.autocast(device, enabled=False) if autocasts else nullcontext():
+            with torch.no_grad(), own_dtype(teacher):
                 output = teacher(**forward_inputs(batch), output_hidden_states=bool(self._feature_layers))
             live.append(as_rows(output.logits[:, order_L]))
             layers = self._feature_layers

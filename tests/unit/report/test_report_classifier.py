@@ -6,7 +6,7 @@ from io import StringIO
 from rich.console import Console
 from unit.report.made import trained, validation
 
-from distill_eval.report.classifier import print_finished, section
+from distill_eval.report.classifier import print_finished, sections
 from distill_eval.report.training import render
 from distill_eval.schema.distill import Classification, ClassifierFigures, Paired
 
@@ -48,12 +48,12 @@ def classification(student=None, **changes):
 
 
 def test_every_figure_stands_in_its_column():
-    lines = section(classification()).splitlines()
+    [text] = sections(labeled(classification()))
+    lines = text.splitlines()
     assert lines[0] == "## The classifier on 2,000 texts: org/data (test)"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert cells[2] == ["teacher name", "22.7M", "90.9", "91.2", "90.0-92.3", "87.4", "12.3", "20.1", "600 (120)"]
     assert cells[3][:4] == ["student", "12.3M", "90.9", "89.7"]
-    text = "\n".join(lines)
     assert "teacher 40, student 10 of 2,000 texts (exact McNemar, p = 2.4e-05)" in text
     assert "200 requests after a warm-up, on cpu with 2 threads" in text
     assert "validation" not in text
@@ -64,7 +64,7 @@ def test_what_was_not_measured_is_a_dash_and_a_reason():
         ("latency_p50_ms", "latency_p95_ms", "resident_bytes", "resident_before_bytes", "num_threads")
     )
     student = figures(num_requests=0, unmeasured="--no-measure-speed", **unknown)
-    text = section(classification(student, is_validation=True))
+    [text] = sections(labeled(classification(student, is_validation=True)))
     assert text.count("| -") >= 3
     assert "Latency and memory not measured: --no-measure-speed." in text
     assert "These are the validation texts" in text
@@ -85,8 +85,9 @@ def test_the_terminal_has_the_same_rows():
 
 def test_the_text_of_a_training_speaks_of_labels():
     text = render({"student": labeled(classification())})
-    assert "Accuracy on the validation text went from 50.0 % to 90.0 % (teacher: 95.0 %)" in text
+    assert "Accuracy on the validation text went from 0.50 to 0.90 (teacher: 0.95)" in text
     assert "| accuracy " in text
     assert "## The classifier on 2,000 texts" in text
     assert "per token" not in text.partition("## Training")[0]
     assert "accuracy" not in render({"student": trained()})
+    assert sections(trained()) == []
