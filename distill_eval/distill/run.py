@@ -24,7 +24,7 @@ from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
 from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import StopEarly, Tell, told
+from distill_eval.distill.stopping import StopEarly, Tell, told_of
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED
 from distill_eval.errors import ArtifactError, ModelError, boundary, require
@@ -166,7 +166,7 @@ class Job:
         teacher = None
         if teaching.teachers:
             teacher = self.craft.validate_teacher(teaching.teachers[0], self._validation_batches())
-            self.say(f"teacher: validation {told(teacher.perplexity, teacher.bits_per_byte, teacher.accuracy)}")
+            self.say(f"teacher: validation {told_of(teacher)}")
         while True:
             try:
                 return self._train_once(teaching, teacher)
@@ -187,8 +187,7 @@ class Job:
         model = self.craft.load_student(self.student, self.device)
         lesson = teaching.lesson(model, self.stack)
         before = lesson.validate(self._validation_batches())
-        shown = told(before.perplexity, before.bits_per_byte, before.accuracy)
-        self.say(f"student: validation {shown} before training")
+        self.say(f"student: validation {told_of(before)} before training")
         train = self.texts.train
         steps = settings.num_steps(
             config.training, len(train) if isinstance(train, Sized) else None, int(os.environ.get("WORLD_SIZE", "1"))

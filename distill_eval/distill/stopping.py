@@ -8,12 +8,19 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from distill_eval.schema.distill import Validation
+
 
 def told(perplexity: float, bits_per_byte: float | None, accuracy: float | None = None) -> str:
     """What compares with another model, in words: bits per byte across tokenizers; a classifier's accuracy."""
     if accuracy is not None:
         return f"accuracy {accuracy:.4f}, perplexity {perplexity:.3f}"
     return f"perplexity {perplexity:.2f}" if bits_per_byte is None else f"bits per byte {bits_per_byte:.3f}"
+
+
+def told_of(found: Validation) -> str:
+    """As `told`."""
+    return told(found.perplexity, found.bits_per_byte, found.accuracy)
 
 
 class StopEarly(TrainerCallback):
