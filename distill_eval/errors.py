@@ -7,6 +7,7 @@
     ├── DataError               training data cannot be had, is empty, or does not hold what it should
     ├── ArtifactError           a file of ours is missing, damaged or of another schema
     ├── NotComparableError      two runs differ in what must be equal
+    ├── StageError              a stage of a recipe failed, and what needs it was not run
     └── StoreError              the cache or the output folder cannot be written
 
 A message says what happened, what was expected, and what to type next. Anything else that escapes is a bug
@@ -51,6 +52,10 @@ class ArtifactError(DistillEvalError):
 
 class NotComparableError(DistillEvalError):
     """Raised when two evaluations differ in something that must be equal for a comparison."""
+
+
+class StageError(DistillEvalError):
+    """Raised when a stage of a recipe failed; the stages before it are kept."""
 
 
 class StoreError(DistillEvalError):

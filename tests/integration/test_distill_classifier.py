@@ -181,6 +181,16 @@ def test_accumulation_takes_the_same_steps(place, tmp_path):
         assert curves[0] == pytest.approx(curves[1], rel=1e-3)
 
 
+def test_bfloat16_trains_as_float32_does_to_its_precision(place, tmp_path):
+    steps = {"steps": 4, "eval_every": 1}
+    wide = train(place, tmp_path / "wide", training=steps)
+    narrow = train(place, tmp_path / "narrow", training=steps | {"dtype": "bfloat16"})
+    for ours, theirs in zip(narrow.curve, wide.curve, strict=True):
+        for name in ours.values.keys() & {"soft_loss", "hard_loss", "eval_loss"}:
+            assert ours.values[name] == pytest.approx(theirs.values[name], rel=5e-2), name
+    assert narrow.curve != wide.curve  # it did compute in another precision
+
+
 def test_a_baseline_sees_the_same_texts_and_no_teacher(place, tmp_path):
     baseline = train(place, tmp_path / "baseline", baseline=True)
     plain = train(place, tmp_path / "plain", teacher=(), loss={"alpha": 0.0})

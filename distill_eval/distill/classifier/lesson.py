@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ class ClassifierLesson:
         self._native: Callable[..., Any] = student.forward
         self.num_positions: float | Tensor | None = None
         """Tokens of the whole accumulated batch, which the terms that compare layers are means over."""
-        student.forward = self._forward
+        student.forward = partial(self._forward)  # no method: see `Lesson`
 
     def detach(self) -> None:
         """Give the student its own forward pass back."""
