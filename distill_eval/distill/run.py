@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -16,22 +16,21 @@ from transformers import PrinterCallback
 
 from distill_eval.checkpoint import weight_files
 from distill_eval.device import choose_device
-from distill_eval.distill import checkpoints, data, models, settings, two_tokenizers
-from distill_eval.distill.blocks import Blocks
+from distill_eval.distill import checkpoints, models, settings
+from distill_eval.distill.classifier.course import classifier_course
 from distill_eval.distill.config import DistillConfig
+from distill_eval.distill.course import Course, language_course
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
-from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import StopEarly, Tell, told
+from distill_eval.distill.stopping import StopEarly, Tell, told_of
 from distill_eval.distill.teaching import Teaching, prepare_teaching
-from distill_eval.distill.trainer import SKIPPED, DistillTrainer
-from distill_eval.distill.validation import validate_teacher
+from distill_eval.distill.trainer import SKIPPED
 from distill_eval.errors import ArtifactError, ModelError, boundary, require
 from distill_eval.provenance import collect
 from distill_eval.record import to_json, to_jsonable
-from distill_eval.schema.distill import DataFacts, DistillRun, Point, Validation
+from distill_eval.schema.distill import Classification, DistillRun, Point, Validation
 from distill_eval.schema.model import ModelRef
 from distill_eval.store import write_atomic
 
@@ -57,25 +56,14 @@ def run(config: DistillConfig, *, argv: Sequence[str], say: Any = print) -> Dist
         StoreError: the output folder cannot be written.
     """
     _check_output(config)
-    student = models.locate(ModelRef.parse(config.student), role="student")
-    teachers = [models.locate(ModelRef.parse(name), role="teacher") for name in config.teacher]
-    across = config.loss.loss == "uld"
-    for teacher in teachers:
-        if not across:
-            models.check_vocabulary(student, teacher)
-        models.check_size(student, teacher)
-    texts = data.load(
-        config.data,
-        student.tokenizer,
-        seed=config.training.seed,
-        batch_blocks=config.training.batch_size * config.training.accumulate,
-        teacher=two_tokenizers.between(student, teachers[0]) if across else None,
-    )
+    has_labels = config.labels.label_column is not None
+    course = classifier_course(config, say) if has_labels else language_course(config)
     with ExitStack() as stack:
-        job = Job(config, student, teachers, texts, choose_device(config.training.device), say, stack)
+        job = Job(config, course, choose_device(config.training.device), say, stack)
         done = job.train()
-    write_student(done.model, student.folder, config.output_dir, _file_dtype(student))
-    result = _result(config, texts, done, argv)
+    write_student(done.model, course.student.folder, config.output_dir, _file_dtype(course.student))
+    measured = course.measure(done.model.device.type, say) if course.measure is not None else None
+    result = _result(config, course, done, argv, measured)
     write_atomic(config.output_dir / ARTIFACT, to_json(result))
     checkpoints.keep_last(config.output_dir, 0)
     return result
@@ -106,7 +94,9 @@ def _check_output(config: DistillConfig) -> None:
     )
 
 
-def _result(config: DistillConfig, texts: data.TrainingData, done: Done, argv: Sequence[str]) -> DistillRun:
+def _result(
+    config: DistillConfig, course: Course, done: Done, argv: Sequence[str], measured: Classification | None
+) -> DistillRun:
     curve = tuple(
         Point(
             step=int(entry["step"]),
@@ -124,7 +114,7 @@ def _result(config: DistillConfig, texts: data.TrainingData, done: Done, argv: S
         settings=settings.settings(config),
         num_parameters=int(done.model.num_parameters()),
         size_bytes=sum(file.stat().st_size for file in weights),
-        data=_facts(config, texts),
+        data=course.facts(),
         num_steps=done.num_steps,
         num_tokens_seen=done.num_tokens_seen,
         num_skipped_batches=sum(SKIPPED in entry for entry in done.log),
@@ -132,30 +122,10 @@ def _result(config: DistillConfig, texts: data.TrainingData, done: Done, argv: S
         teacher_validation=done.teacher,
         before=done.before,
         after=done.after,
+        classification=measured,
         curve=curve,
         findings=diagnose(curve, before=done.before, after=done.after, teacher=done.teacher),
         provenance=collect(argv, str(done.model.device)),
-    )
-
-
-def _facts(config: DistillConfig, texts: data.TrainingData) -> DataFacts:
-    train, held = texts.train, texts.validation
-    known = train if isinstance(train, Blocks) else None
-    return DataFacts(
-        data=config.data.data,
-        packing=config.data.packing,
-        max_length=config.data.max_length,
-        num_documents=known.counts.num_documents if known else None,
-        num_split_documents=known.counts.num_split if known else None,
-        num_unscored_documents=known.counts.num_unscored if known else None,
-        padding_share=known.padding_share if known else None,
-        num_blocks=len(known) if known else None,
-        num_tokens=known.num_tokens if known else None,
-        num_scored_tokens=known.num_scored_tokens if known else None,
-        digest=known.digest if known else None,
-        num_validation_blocks=len(held),
-        num_validation_scored_tokens=held.num_scored_tokens,
-        paired_share=known.paired_share if known else None,
     )
 
 
@@ -181,28 +151,22 @@ class Done(NamedTuple):
 class Job:
     """One training, and again with smaller batches when memory runs out."""
 
-    def __init__(
-        self,
-        config: DistillConfig,
-        student: models.Located,
-        teachers: list[models.Located],
-        texts: data.TrainingData,
-        device: str,
-        say: Any,
-        stack: ExitStack,
-    ) -> None:
-        self.config, self.student, self.teachers, self.texts = config, student, teachers, texts
+    def __init__(self, config: DistillConfig, course: Course, device: str, say: Any, stack: ExitStack) -> None:
+        self.config, self.texts, self.craft = config, course.texts, course.craft
+        self.student, self.teachers = course.student, course.teachers
         self.device, self.say, self.stack = device, say, stack
         self.batching = Batching(config.training.batch_size, config.training.accumulate)
 
     def train(self) -> Done:
         """Train; on too little memory go on from the last checkpoint with half the sequences at once."""
-        teaching = prepare_teaching(self.config, self.student, self.teachers, self.texts, self.device, self.stack)
+        teaching = prepare_teaching(
+            self.config, self.student, self.teachers, self.texts, self.device, self.stack, self.craft
+        )
         write_atomic(self.config.output_dir / CONFIG, json.dumps(to_jsonable(self.config), indent=2) + "\n")
         teacher = None
         if teaching.teachers:
-            teacher = validate_teacher(teaching.teachers[0], self._validation_batches())
-            self.say(f"teacher: validation {told(teacher.perplexity, teacher.bits_per_byte)}")
+            teacher = self.craft.validate_teacher(teaching.teachers[0], self._validation_batches())
+            self.say(f"teacher: validation {told_of(teacher)}")
         while True:
             try:
                 return self._train_once(teaching, teacher)
@@ -220,13 +184,13 @@ class Job:
 
     def _train_once(self, teaching: Teaching, teacher: Validation | None) -> Done:
         config = self.config
-        model = models.load_student(self.student, self.device)
+        model = self.craft.load_student(self.student, self.device)
         lesson = teaching.lesson(model, self.stack)
         before = lesson.validate(self._validation_batches())
-        self.say(f"student: validation {told(before.perplexity, before.bits_per_byte)} before training")
+        self.say(f"student: validation {told_of(before)} before training")
         train = self.texts.train
         steps = settings.num_steps(
-            config.training, len(train) if isinstance(train, Blocks) else None, int(os.environ.get("WORLD_SIZE", "1"))
+            config.training, len(train) if isinstance(train, Sized) else None, int(os.environ.get("WORLD_SIZE", "1"))
         )
         stop = StopEarly(
             patience=config.training.patience,
@@ -234,7 +198,7 @@ class Job:
             teacher_perplexity=teacher.perplexity if teacher else None,
             teacher_bits_per_byte=teacher.bits_per_byte if teacher else None,
         )
-        trainer = DistillTrainer(
+        trainer = self.craft.trainer(
             lesson=lesson,
             alpha=lambda step: 0.0 if step >= (1 - config.loss.hard_last) * steps else config.alpha,
             max_skipped=config.training.max_skipped,
@@ -258,7 +222,7 @@ class Job:
         num_tokens = int(state.num_input_tokens_seen)
         return Done(model, before, after, teacher, state.log_history, state.global_step, num_tokens, stop.reason)
 
-    def _own_text(self, lesson: Lesson, model: Any) -> OwnText | None:
+    def _own_text(self, lesson: Any, model: Any) -> OwnText | None:
         config = self.config
         if config.own_text.on_policy == 0 or config.alpha == 0:  # a baseline has the data's text alone
             return None

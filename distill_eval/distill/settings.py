@@ -13,7 +13,16 @@ from distill_eval.record import changed, flat
 
 POINTS = 20
 """Validations in a run that does not say how often."""
-FREE = frozenset({"resume", "output_dir", "training.report_to", "training.keep_checkpoints", "training.device"})
+FREE = frozenset(
+    {
+        "resume",
+        "output_dir",
+        "training.report_to",
+        "training.keep_checkpoints",
+        "training.device",
+        "labels.measure_speed",
+    }
+)
 """Settings that a resumed run may change: they do not change the weights (a GPU's are not bit-identical anyway)."""
 
 
