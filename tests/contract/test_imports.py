@@ -86,7 +86,7 @@ def test_light_modules_import_nothing_heavy():
 
 
 def test_help_is_quick():
-    """Against the command line's own library in the same run, in CPU time, the least of several: machines are shared."""
+    """Against the library that reads the command line, in one run, in CPU time, the least of several runs."""
     ours, library = [], []
     for _ in range(5):
         ours.append(_cpu_seconds("-m", "distill_eval.cli", "--help"))
