@@ -98,12 +98,19 @@ def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
     from distill_eval.distill.run import run
 
     done = run(config, argv=argv, say=lambda line: print(line, flush=True))
+    if not _is_main():
+        return 0
     near = f", KL to the teacher {done.before.kl:.3f} -> {done.after.kl:.3f} nats" if done.after.kl is not None else ""
     print(f"Validation perplexity {done.before.perplexity:.2f} -> {done.after.perplexity:.2f}{near}")
     for finding in done.findings:
         print(f"{finding.weight}: {finding.text}")
     print(f"Student: {config.output_dir}")
     return 0
+
+
+def _is_main() -> bool:
+    """False in all but one of the processes that `accelerate launch` or torchrun start together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _cache_teacher(config: CacheTeacherConfig, argv: Sequence[str]) -> int:
@@ -238,7 +245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = parse(arguments)
         return RUN[type(config).__name__](config, arguments)
     except DistillEvalError as error:
-        print(f"distill-eval: {error}", file=sys.stderr)
+        if _is_main() or not isinstance(error, UsageError):  # what is wrong with the command, all processes find
+            print(f"distill-eval: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"distill-eval: interrupted{RESUMES.get(type(config).__name__, '')}", file=sys.stderr)

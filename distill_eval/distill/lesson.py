@@ -130,8 +130,10 @@ class Lesson:
         return sums.validation(compares, total)
 
 
-def validate_teacher(teacher: Any, batches: Iterable[Mapping[str, Tensor]]) -> Validation:
-    """The teacher's own loss on the validation text."""
+def validate_teacher(
+    teacher: Any, batches: Iterable[Mapping[str, Tensor]], total: Callable[[Tensor], float] = float
+) -> Validation:
+    """The teacher's own loss on the validation text; the arguments are as for `Lesson.validate`."""
     isolation = find_isolation(teacher)
     sums = _Sums()
     with torch.no_grad():
@@ -140,7 +142,7 @@ def validate_teacher(teacher: Any, batches: Iterable[Mapping[str, Tensor]]) -> V
             hidden_ND, labels_N, _ = scored_rows(output[0], batch["shift_labels"])
             rows = row_loss(hidden_ND, read_head(teacher), labels_N, soft=None, denominator=max(1, len(labels_N)))
             sums.add(rows, len(labels_N))
-    return sums.validation(compares=False, total=float)
+    return sums.validation(compares=False, total=total)
 
 
 class _Sums:

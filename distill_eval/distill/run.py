@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -21,8 +20,10 @@ from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
 from distill_eval.distill.lesson import validate_teacher
+from distill_eval.distill.processes import Processes, joined
+from distill_eval.distill.ready import Ready, make_ready
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import StopEarly, Tell
+from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED, DistillTrainer
 from distill_eval.errors import ArtifactError, ModelError, boundary, require
@@ -33,18 +34,29 @@ from distill_eval.schema.model import ModelRef
 from distill_eval.store import write_atomic
 
 ARTIFACT = "distill.json"
-CLOCKS = frozenset({"step", "train_runtime", "train_samples_per_second", "train_steps_per_second"})
+CLOCKS = frozenset({"step", "train_runtime", *(f"train_{what}_per_second" for what in ("samples", "steps", "tokens"))})
 CONFIG = "distill-config.json"
 """Written before training, for the check that a resumed run is the same one."""
 
 
-def run(config: DistillConfig, *, argv: Sequence[str], say: Any = print) -> DistillRun:
+def run(
+    config: DistillConfig,
+    *,
+    argv: Sequence[str],
+    say: Any = print,
+    ready: Ready | None = None,
+    on_validation: OnValidation | None = None,
+) -> DistillRun:
     """Train the student and write it to the output folder as a Hugging Face folder with `distill.json`.
+
+    Of several processes the main one writes and speaks.
 
     Args:
         config: What to learn from whom.
         argv: The command line, for the artifact.
         say: Takes lines for the reader.
+        ready: Of `make_ready` with the same models, data, seed, batch and device; several runs may share it.
+        on_validation: Hears each validation; what it raises ends the run.
 
     Raises:
         UsageError: options that do not fit together, the models or the data; an output folder with another run.
@@ -53,26 +65,32 @@ def run(config: DistillConfig, *, argv: Sequence[str], say: Any = print) -> Dist
         DistillEvalError: too many batches without a finite loss.
         StoreError: the output folder cannot be written.
     """
-    _check_output(config)
-    student = models.locate(ModelRef.parse(config.student), role="student")
-    teachers = [models.locate(ModelRef.parse(name), role="teacher") for name in config.teacher]
-    for teacher in teachers:
-        models.check_vocabulary(student, teacher)
-        models.check_size(student, teacher)
-    step_rows = config.training.batch_size * config.training.accumulate
-    texts = data.load(config.data, student.tokenizer, seed=config.training.seed, batch_blocks=step_rows)
-    write_atomic(config.output_dir / CONFIG, json.dumps(to_jsonable(config), indent=2) + "\n")
-    with ExitStack() as stack:
-        job = Job(config, student, teachers, texts, models.choose_device(config.training.device), say, stack)
+    device = models.choose_device(config.training.device)
+    with joined(device) as processes, ExitStack() as stack:
+        options = to_jsonable(config) | {"num_processes": processes.num_processes}
+        _check_output(config, options)
+        ready = ready or make_ready(config, processes.num_processes)
+        processes.wait()  # until all have looked at the folder
+        if processes.is_main:
+            write_atomic(config.output_dir / CONFIG, json.dumps(options, indent=2) + "\n")
+        job = Job(config, ready, device, processes, say if processes.is_main else _silent, on_validation, stack)
         done = job.train()
-    write_student(done.model, student.folder, config.output_dir, _file_dtype(student))
-    result = _result(config, texts, done, argv)
-    write_atomic(config.output_dir / ARTIFACT, to_json(result))
-    checkpoints.keep_last(config.output_dir, 0)
+        with processes.main_first():
+            if processes.is_main:
+                write_student(done.model, ready.student.folder, config.output_dir, _file_dtype(ready.student))
+        result = _result(config, ready.texts, done, argv)
+        if processes.is_main:
+            write_atomic(config.output_dir / ARTIFACT, to_json(result))
+            checkpoints.keep_last(config.output_dir, 0)
     return result
 
 
-def _check_output(config: DistillConfig) -> None:
+def _silent(line: str) -> None:
+    """What the processes beside the main one have to say."""
+    del line
+
+
+def _check_output(config: DistillConfig, options: dict[str, Any]) -> None:
     """Refuse a folder with another run, before any long work."""
     output = config.output_dir
     if not output.exists():
@@ -90,7 +108,7 @@ def _check_output(config: DistillConfig) -> None:
     )
     with boundary(ArtifactError, f"cannot read {output / CONFIG}"):
         before = json.loads((output / CONFIG).read_text(encoding="utf-8"))
-    apart = settings.differences(before, to_jsonable(config))
+    apart = settings.differences(before, options)
     require(
         not apart,
         f"--resume: the run in {output} has other options: {'; '.join(apart)}. Give the same, or name another",
@@ -174,28 +192,34 @@ class Job:
     def __init__(
         self,
         config: DistillConfig,
-        student: models.Located,
-        teachers: list[models.Located],
-        texts: data.TrainingData,
+        ready: Ready,
         device: str,
+        processes: Processes,
         say: Any,
+        on_validation: OnValidation | None,
         stack: ExitStack,
     ) -> None:
-        self.config, self.student, self.teachers, self.texts = config, student, teachers, texts
-        self.device, self.say, self.stack = device, say, stack
+        self.config, self.student, self.texts, self.live = config, ready.student, ready.texts, ready.teachers
+        self.device, self.processes, self.say, self.stack = device, processes, say, stack
+        self.on_validation = on_validation
         self.batching = Batching(config.training.batch_size, config.training.accumulate)
 
     def train(self) -> Done:
         """Train; on too little memory go on from the last checkpoint with half the sequences at once."""
-        teaching = prepare_teaching(self.config, self.student, self.teachers, self.texts, self.device, self.stack)
+        teaching = prepare_teaching(self.config, self.student, self.live, self.texts, self.stack)
         teacher = None
         if teaching.teachers:
-            teacher = validate_teacher(teaching.teachers[0], self._validation_batches())
+            teacher = validate_teacher(teaching.teachers[0], self._validation_batches(), self.processes.total)
             self.say(f"teacher: validation perplexity {teacher.perplexity:.2f}")
         while True:
             try:
                 return self._train_once(teaching, teacher)
             except torch.OutOfMemoryError:
+                if self.processes.num_processes > 1:  # the others wait for this one's gradients
+                    raise ModelError(
+                        f"memory ran out in one of {self.processes.num_processes} processes. Lower --batch-size "
+                        "and raise --accumulate, or lower --max-length, or add --gradient-checkpointing"
+                    ) from None
                 if self.batching.batch_size < 2:
                     raise ModelError(
                         "memory ran out with one sequence at a time. Lower --max-length, add --gradient-checkpointing, "
@@ -211,11 +235,11 @@ class Job:
         config = self.config
         model = models.load_student(self.student, self.device)
         lesson = teaching.lesson(model, self.stack)
-        before = lesson.validate(self._validation_batches())
+        before = lesson.validate(self._validation_batches(), self.processes.total)
         self.say(f"student: validation perplexity {before.perplexity:.2f} before training")
         train = self.texts.train
         steps = settings.num_steps(
-            config.training, len(train) if isinstance(train, Blocks) else None, int(os.environ.get("WORLD_SIZE", "1"))
+            config.training, len(train) if isinstance(train, Blocks) else None, self.processes.num_processes
         )
         stop = StopEarly(
             patience=config.training.patience,
@@ -224,6 +248,8 @@ class Job:
         )
         trainer = DistillTrainer(
             lesson=lesson,
+            validation=self._validation_batches,
+            processes=self.processes,
             alpha=lambda step: 0.0 if step >= (1 - config.loss.hard_last) * steps else config.alpha,
             max_skipped=config.training.max_skipped,
             keep_checkpoints=config.training.keep_checkpoints,
@@ -232,14 +258,15 @@ class Job:
             train_dataset=train,
             eval_dataset=self.texts.validation,
             data_collator=self.texts.collate,
-            callbacks=[stop, Tell(self.say)],
+            callbacks=[stop, Tell(self.say), *([Report(self.on_validation)] if self.on_validation else [])],
         )
         trainer.remove_callback(PrinterCallback)
-        last = checkpoints.last_whole(config.output_dir)
+        with self.processes.main_first():  # it removes what a killed run left half-written
+            last = checkpoints.last_whole(config.output_dir)
         if last is not None:
             self.say(f"going on from {last.name}")
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-        after = lesson.validate(self._validation_batches())
+        after = lesson.validate(self._validation_batches(), self.processes.total)
         lesson.detach()
         state = trainer.state
         num_tokens = int(state.num_input_tokens_seen)
@@ -247,5 +274,6 @@ class Job:
 
     def _validation_batches(self) -> Iterator[Mapping[str, Tensor]]:
         size = self.batching.batch_size
-        for batch in DataLoader(self.texts.validation, batch_size=size, collate_fn=self.texts.collate):
+        batches = DataLoader(self.texts.validation, batch_size=size, collate_fn=self.texts.collate)
+        for batch in self.processes.share(batches):
             yield {name: value.to(self.device) for name, value in batch.items()}

@@ -79,6 +79,7 @@ def arguments(config: DistillConfig, batching: Batching, steps: int, *, use_cpu:
         remove_unused_columns=False,
         dataloader_pin_memory=not use_cpu,
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,  # the loss reaches all
         include_num_input_tokens_seen="all",
     )
 

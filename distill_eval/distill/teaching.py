@@ -63,21 +63,18 @@ class Teaching(NamedTuple):
 def prepare_teaching(
     config: DistillConfig,
     student: models.Located,
-    teachers: list[models.Located],
+    live: tuple[Any, ...],
     texts: TrainingData,
-    device: str,
     stack: ExitStack,
 ) -> Teaching:
-    """Load the teachers, or open the cached one; a baseline keeps its teacher for validation alone.
+    """Let the live teachers answer, or open the cached one; a baseline keeps its teacher for validation alone.
 
     Raises:
         UsageError: the cache is of something else, or the data stream past it.
-        ModelError: a teacher cannot be loaded.
     """
     loss = config.loss
     if config.cached_teacher is not None and config.alpha > 0:
         return Teaching((), KeptSignal(_open_cache(config, texts)), loss, 0, 0)
-    live = tuple(models.load_teacher(teacher, config.teacher_dtype, device) for teacher in teachers)
     if not live:
         return Teaching((), None, loss, 0, 0)
     compares = not config.baseline and (loss.feature_weight > 0 or loss.attention_weight > 0)

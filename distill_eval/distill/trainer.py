@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformers import Trainer
 
 from distill_eval.distill import checkpoints
 from distill_eval.distill.lesson import Lesson
+from distill_eval.distill.processes import Processes
 from distill_eval.errors import DistillEvalError
 
 IGNORED = -100
@@ -36,6 +37,8 @@ class DistillTrainer(Trainer):
         self,
         *,
         lesson: Lesson,
+        validation: Callable[[], Iterable[Mapping[str, Tensor]]],
+        processes: Processes,
         alpha: Callable[[int], float],
         max_skipped: int,
         keep_checkpoints: int,
@@ -45,6 +48,8 @@ class DistillTrainer(Trainer):
 
         Args:
             lesson: The loss of a batch and its parts, and validation.
+            validation: This process's batches of the validation data.
+            processes: Who trains together.
             alpha: Weight of the soft term at a step.
             max_skipped: Batches without a finite gradient after which training stops.
             keep_checkpoints: Whole checkpoints to keep.
@@ -53,6 +58,7 @@ class DistillTrainer(Trainer):
         collate = kwargs.pop("data_collator")
         super().__init__(data_collator=lambda rows: _with_labels(collate(rows)), **kwargs)
         self.lesson, self.alpha = lesson, alpha
+        self.validation, self.processes = validation, processes
         self.max_skipped, self.keep_checkpoints = max_skipped, keep_checkpoints
         self.model_accepts_loss_kwargs = True  # `num_items_in_batch` comes to compute_loss, which divides by it
         self._sums: dict[str, Tensor] = {}
@@ -112,7 +118,8 @@ class DistillTrainer(Trainer):
     def _save_batches(self) -> Path:
         from safetensors.torch import save_file
 
-        output = Path(str(self.args.output_dir)) / f"skipped-step-{self.state.global_step}.safetensors"
+        place = f"-process-{self.processes.number}" if self.processes.num_processes > 1 else ""
+        output = Path(str(self.args.output_dir)) / f"skipped-step-{self.state.global_step}{place}.safetensors"
         tensors = {
             f"{number}.{name}": value.contiguous()
             for number, batch in enumerate(self._batches)
@@ -140,8 +147,8 @@ class DistillTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Means over the scored tokens of the validation data: nats, perplexity, and how near the teacher is."""
-        del ignore_keys
-        found = self.lesson.validate(self._eval_batches(eval_dataset), self._total)
+        del eval_dataset, ignore_keys
+        found = self.lesson.validate(self.validation(), self.processes.total)
         values = {"loss": found.hard_loss, "perplexity": found.perplexity}
         for name in ("kl", "top1_agreement", "teacher_entropy"):
             if getattr(found, name) is not None:
@@ -150,14 +157,6 @@ class DistillTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def _eval_batches(self, eval_dataset: Any) -> Iterator[Mapping[str, Tensor]]:
-        for batch in self.get_eval_dataloader(eval_dataset):
-            yield self._prepare_inputs(batch)
-
-    def _total(self, value: Tensor) -> float:
-        """The sum over all processes."""
-        return float(self.accelerator.reduce(value.float().to(self.args.device), reduction="sum"))
 
     # ---- checkpoints
 
