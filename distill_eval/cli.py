@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from distill_eval.pipeline import CompareConfig
     from distill_eval.schema.retention import Retention
     from distill_eval.student.config import PrepareConfig
+    from distill_eval.sweep.config import SweepConfig
 
 GOES_ON = "; what was finished is kept, the same command goes on from there"
 RESUMES = {
     "CompareConfig": GOES_ON,
     "CacheTeacherConfig": GOES_ON,
     "DistillConfig": "; the same command with --resume goes on from the last checkpoint",
+    "SweepConfig": "; the same command with --resume goes on from the running trial's last checkpoint",
 }
 GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 INTERRUPTED = 130
@@ -108,6 +110,19 @@ def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
     return 0
 
 
+def _sweep(config: SweepConfig, argv: Sequence[str]) -> int:
+    from rich.console import Console
+
+    from distill_eval.sweep.run import run
+    from distill_eval.sweep.table import print_trials
+
+    done = run(config, argv=argv, say=lambda line: print(line, flush=True))
+    console = Console()
+    print_trials(done, console if console.is_terminal else Console(width=100))
+    print(f"Sweep: {config.distill.output_dir / 'sweep.json'}")
+    return 0
+
+
 def _is_main() -> bool:
     """False in all but one of the processes that `accelerate launch` or torchrun start together."""
     return os.environ.get("RANK", "0") == "0"
@@ -158,6 +173,10 @@ VERBS = {
         "Make a student from a teacher: fewer layers, narrower ones, or a new model of the same kind.",
     ),
     "distill": ("distill_eval.distill.config:DistillConfig", "Train a student on what its teacher knows."),
+    "sweep": (
+        "distill_eval.sweep.config:SweepConfig",
+        "Train one student with several settings (temperature, alpha, learning rate, loss) and rank them.",
+    ),
     "cache-teacher": (
         "distill_eval.distill.cache_config:CacheTeacherConfig",
         "Keep what a teacher says about a data set, so that students train without it.",
@@ -169,6 +188,7 @@ RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
     "CompareConfig": _compare,
     "PrepareConfig": _prepare,
     "DistillConfig": _distill,
+    "SweepConfig": _sweep,
     "CacheTeacherConfig": _cache_teacher,
     "CacheListConfig": _cache_list,
     "CachePruneConfig": _cache_prune,

@@ -62,7 +62,7 @@ def run(
         UsageError: options that do not fit together, the models or the data; an output folder with another run.
         ModelError: a model cannot be had or loaded.
         DataError: the data cannot be had.
-        DistillEvalError: too many batches without a finite loss.
+        TrainingError: too many batches without a finite loss.
         StoreError: the output folder cannot be written.
     """
     device = models.choose_device(config.training.device)

@@ -48,10 +48,15 @@ def num_steps(training: TrainingConfig, num_blocks: int | None, num_processes: i
     return max(1, math.ceil((training.epochs or 1.0) * num_blocks / per_step))
 
 
+def steps_per_validation(training: TrainingConfig, steps: int) -> int:
+    """Optimizer steps between two validations of a run of so many."""
+    return training.eval_every or max(1, steps // POINTS)
+
+
 def arguments(config: DistillConfig, batching: Batching, steps: int, *, use_cpu: bool) -> TrainingArguments:
     """What transformers.Trainer is told."""
     training = config.training
-    every = training.eval_every or max(1, steps // POINTS)
+    every = steps_per_validation(training, steps)
     return TrainingArguments(
         output_dir=str(config.output_dir),
         max_steps=steps,
@@ -128,4 +133,4 @@ def _flat(values: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) or "empty" if isinstance(value, list) else str(value)

@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-OnValidation = Callable[[int, Mapping[str, float]], None]
-"""Hears of a validation at a step: `eval_loss`, `eval_perplexity`, and with a live teacher `eval_kl`."""
+OnValidation = Callable[[int, int, Mapping[str, float]], None]
+"""Hears of a validation: its step, the steps of the whole run, and `eval_loss` and, with a live teacher, `eval_kl`."""
 
 
 class StopEarly(TrainerCallback):
@@ -87,4 +87,4 @@ class Report(TrainerCallback):
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Tell the listener."""
         del args, control
-        self._listener(state.global_step, kwargs["metrics"])
+        self._listener(state.global_step, state.max_steps, kwargs["metrics"])

@@ -14,7 +14,7 @@ from transformers import Trainer
 from distill_eval.distill import checkpoints
 from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.processes import Processes
-from distill_eval.errors import DistillEvalError
+from distill_eval.errors import TrainingError
 
 IGNORED = -100
 """A label that is not scored, as in transformers."""
@@ -110,7 +110,7 @@ class DistillTrainer(Trainer):
         place = self._save_batches()
         self.log({SKIPPED: float(count)})
         if count > self.max_skipped:
-            raise DistillEvalError(
+            raise TrainingError(
                 f"{count} batches had a loss or gradient that is not a number (--max-skipped {self.max_skipped}); the "
                 f"last one is {place}. Lower --learning-rate, raise --accumulate, or train in --dtype float32"
             )
