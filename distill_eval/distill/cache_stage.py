@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-from distill_eval.checkpoint import weight_files
 from distill_eval.distill import data, models
 from distill_eval.distill.answers import softened
 from distill_eval.distill.blocks import Blocks
@@ -41,9 +36,9 @@ def run(config: CacheTeacherConfig, *, say: Callable[[str], None]) -> CacheManif
     live = models.load_teacher(teacher, config.teacher_dtype, device)
     key = CacheKey(
         kind=config.kind,
-        teacher_digest=_digest(teacher.folder),
+        teacher_digest=models.weights_digest(teacher.folder),
         teacher_dtype=config.teacher_dtype,
-        tokenizer_digest=_vocabulary(student.tokenizer),
+        tokenizer_digest=models.vocabulary_digest(student.tokenizer),
         data_digest=texts.train.digest,
         num_blocks=len(texts.train),
         vocab_size=vocab_size,
@@ -65,16 +60,3 @@ def run(config: CacheTeacherConfig, *, say: Callable[[str], None]) -> CacheManif
         collate=texts.collate,
         progress=tell,
     )
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 over the config and weight files, names and content."""
-    sha = hashlib.sha256()
-    for path in [folder / "config.json", *weight_files(folder)]:
-        with path.open("rb") as file:
-            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return sha.hexdigest()
-
-
-def _vocabulary(tokenizer: Any) -> str:
-    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()

@@ -126,7 +126,7 @@ class DistillConfig:
     teacher_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "nf4"] = "auto"
     """What a live teacher computes in; int8 and nf4 need bitsandbytes."""
     cached_teacher: Path | None = None
-    """Folder of `distill-eval cache-teacher`, instead of a live teacher."""
+    """Folder of `distill-eval cache-teacher`, instead of a live teacher; with --teacher, of that one alone."""
     data: DataConfig
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -142,8 +142,8 @@ class DistillConfig:
         for teacher in self.teacher:
             ModelRef.parse(teacher)
         require(
-            not (self.teacher and self.cached_teacher),
-            "--teacher and --cached-teacher: give one of them (the cache holds its teacher's name)",
+            len(self.teacher) < 2 or self.cached_teacher is None,
+            f"--teacher {','.join(self.teacher)}: a --cached-teacher is of one of them; name that one, or none",
         )
         require(
             bool(self.teacher) or self.cached_teacher is not None or self.alpha == 0,
@@ -160,7 +160,7 @@ class DistillConfig:
         )
         needs_live = self.loss.feature_weight > 0 or self.loss.attention_weight > 0
         require(
-            not needs_live or len(self.teacher) == 1 or self.baseline,
+            not needs_live or (len(self.teacher) == 1 and self.cached_teacher is None) or self.baseline,
             "--feature-weight and --attention-weight need one live teacher: its layers are compared",
         )
 

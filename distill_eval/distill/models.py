@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +82,20 @@ def num_parameters(config: Any) -> int:
     """Of a model with this config; shared ones counted once."""
     with torch.device("meta"):
         return int(AutoModelForCausalLM.from_config(config).num_parameters())
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 over the config and weight files, names and content."""
+    sha = hashlib.sha256()
+    for path in [folder / "config.json", *checkpoint.weight_files(folder)]:
+        with path.open("rb") as file:
+            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return sha.hexdigest()
+
+
+def vocabulary_digest(tokenizer: Any) -> str:
+    """SHA-256 over the tokens and their numbers."""
+    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
 
 def load_student(student: Located, device: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from distill_eval.distill import data, models
+from distill_eval.distill import data, models, settings
 from distill_eval.distill.config import DistillConfig
 from distill_eval.schema.model import ModelRef
 
@@ -14,7 +14,9 @@ class Ready(NamedTuple):
 
     student: models.Located
     teachers: tuple[Any, ...]
-    """Live, on the device."""
+    """Live, on the device; empty with a cached one."""
+    teacher_digest: str | None
+    """Of the weights that the cached teacher must have; `None` when that is not said."""
     texts: data.TrainingData
 
 
@@ -26,6 +28,7 @@ def make_ready(config: DistillConfig, num_processes: int = 1) -> Ready:
         ModelError: a model cannot be had or loaded.
         DataError: the data cannot be had.
     """
+    settings.require_tracker(config.training.report_to)
     device = models.choose_device(config.training.device)
     student = models.locate(ModelRef.parse(config.student), role="student")
     teachers = [models.locate(ModelRef.parse(name), role="teacher") for name in config.teacher]
@@ -34,5 +37,7 @@ def make_ready(config: DistillConfig, num_processes: int = 1) -> Ready:
         models.check_size(student, teacher)
     step_rows = config.training.batch_size * config.training.accumulate * num_processes
     texts = data.load(config.data, student.tokenizer, seed=config.training.seed, batch_blocks=step_rows)
+    if config.cached_teacher is not None:
+        return Ready(student, (), models.weights_digest(teachers[0].folder) if teachers else None, texts)
     live = tuple(models.load_teacher(teacher, config.teacher_dtype, device) for teacher in teachers)
-    return Ready(student, live, texts)
+    return Ready(student, live, None, texts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,27 +15,26 @@ from transformers import PrinterCallback
 from distill_eval.checkpoint import weight_files
 from distill_eval.distill import checkpoints, data, models, settings
 from distill_eval.distill.blocks import Blocks
+from distill_eval.distill.cached_signal import read_manifest
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
 from distill_eval.distill.lesson import validate_teacher
+from distill_eval.distill.output import ARTIFACT, begin, check_output
 from distill_eval.distill.processes import Processes, joined
 from distill_eval.distill.ready import Ready, make_ready
 from distill_eval.distill.settings import Batching
 from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED, DistillTrainer
-from distill_eval.errors import ArtifactError, ModelError, boundary, require
+from distill_eval.errors import ModelError
 from distill_eval.provenance import collect
 from distill_eval.record import to_json, to_jsonable
 from distill_eval.schema.distill import DataFacts, DistillRun, Point, Validation
 from distill_eval.schema.model import ModelRef
 from distill_eval.store import write_atomic
 
-ARTIFACT = "distill.json"
 CLOCKS = frozenset({"step", "train_runtime", *(f"train_{what}_per_second" for what in ("samples", "steps", "tokens"))})
-CONFIG = "distill-config.json"
-"""Written before training, for the check that a resumed run is the same one."""
 
 
 def run(
@@ -68,51 +66,30 @@ def run(
     device = models.choose_device(config.training.device)
     with joined(device) as processes, ExitStack() as stack:
         options = to_jsonable(config) | {"num_processes": processes.num_processes}
-        _check_output(config, options)
+        check_output(config, options)
         ready = ready or make_ready(config, processes.num_processes)
-        processes.wait()  # until all have looked at the folder
+        teaching = prepare_teaching(config, ready, stack)
+        begin(config, options, ready, processes)
+        say = say if processes.is_main else _silent
+        job = Job(config, ready, teaching, device, processes, say, on_validation, stack)
+        return _finish(config, ready, job.train(), argv, processes)
+
+
+def _finish(config: DistillConfig, ready: Ready, done: Done, argv: Sequence[str], processes: Processes) -> DistillRun:
+    """Write the student, then the record, and only then remove the checkpoints."""
+    with processes.main_first():
         if processes.is_main:
-            write_atomic(config.output_dir / CONFIG, json.dumps(options, indent=2) + "\n")
-        job = Job(config, ready, device, processes, say if processes.is_main else _silent, on_validation, stack)
-        done = job.train()
-        with processes.main_first():
-            if processes.is_main:
-                write_student(done.model, ready.student.folder, config.output_dir, _file_dtype(ready.student))
-        result = _result(config, ready.texts, done, argv)
-        if processes.is_main:
-            write_atomic(config.output_dir / ARTIFACT, to_json(result))
-            checkpoints.keep_last(config.output_dir, 0)
+            write_student(done.model, ready.student.folder, config.output_dir, _file_dtype(ready.student))
+    result = _result(config, ready.texts, done, argv)
+    if processes.is_main:
+        write_atomic(config.output_dir / ARTIFACT, to_json(result))
+        checkpoints.keep_last(config.output_dir, 0)
     return result
 
 
 def _silent(line: str) -> None:
     """What the processes beside the main one have to say."""
     del line
-
-
-def _check_output(config: DistillConfig, options: dict[str, Any]) -> None:
-    """Refuse a folder with another run, before any long work."""
-    output = config.output_dir
-    if not output.exists():
-        return
-    require(output.is_dir(), f"--output-dir {output} is a file; name a folder")
-    require(
-        not (output / ARTIFACT).exists(),
-        f"--output-dir {output} holds a finished run ({ARTIFACT}): name another folder, or remove it",
-    )
-    if not (output / CONFIG).is_file():
-        require(not any(output.iterdir()), f"--output-dir {output} is not empty: name another folder")
-        return
-    require(
-        config.resume, f"--output-dir {output} holds a run that is not finished: add --resume, or name another folder"
-    )
-    with boundary(ArtifactError, f"cannot read {output / CONFIG}"):
-        before = json.loads((output / CONFIG).read_text(encoding="utf-8"))
-    apart = settings.differences(before, options)
-    require(
-        not apart,
-        f"--resume: the run in {output} has other options: {'; '.join(apart)}. Give the same, or name another",
-    )
 
 
 def _result(config: DistillConfig, texts: data.TrainingData, done: Done, argv: Sequence[str]) -> DistillRun:
@@ -125,10 +102,12 @@ def _result(config: DistillConfig, texts: data.TrainingData, done: Done, argv: S
         if "train_loss" not in entry  # the Trainer's own summary
     )
     weights = weight_files(config.output_dir)
+    cached = read_manifest(config.cached_teacher) if config.cached_teacher is not None else None
+    names = config.teacher or ((cached.teacher,) if cached is not None else ())
     return DistillRun(
         student=ModelRef.parse(config.student),
-        teachers=tuple(ModelRef.parse(name) for name in config.teacher),
-        teacher_weights=config.mixture,
+        teachers=tuple(ModelRef.parse(name) for name in names),
+        teacher_weights=config.mixture or (1.0,) * len(names),
         baseline=config.baseline,
         settings=settings.settings(config),
         num_parameters=int(done.model.num_parameters()),
@@ -193,27 +172,27 @@ class Job:
         self,
         config: DistillConfig,
         ready: Ready,
+        teaching: Teaching,
         device: str,
         processes: Processes,
         say: Any,
         on_validation: OnValidation | None,
         stack: ExitStack,
     ) -> None:
-        self.config, self.student, self.texts, self.live = config, ready.student, ready.texts, ready.teachers
+        self.config, self.student, self.texts, self.teaching = config, ready.student, ready.texts, teaching
         self.device, self.processes, self.say, self.stack = device, processes, say, stack
         self.on_validation = on_validation
         self.batching = Batching(config.training.batch_size, config.training.accumulate)
 
     def train(self) -> Done:
         """Train; on too little memory go on from the last checkpoint with half the sequences at once."""
-        teaching = prepare_teaching(self.config, self.student, self.live, self.texts, self.stack)
         teacher = None
-        if teaching.teachers:
-            teacher = validate_teacher(teaching.teachers[0], self._validation_batches(), self.processes.total)
+        if self.teaching.teachers:
+            teacher = validate_teacher(self.teaching.teachers[0], self._validation_batches(), self.processes.total)
             self.say(f"teacher: validation perplexity {teacher.perplexity:.2f}")
         while True:
             try:
-                return self._train_once(teaching, teacher)
+                return self._train_once(teacher)
             except torch.OutOfMemoryError:
                 if self.processes.num_processes > 1:  # the others wait for this one's gradients
                     raise ModelError(
@@ -231,10 +210,10 @@ class Job:
                     f"--accumulate {self.batching.accumulate}, the same batch per step"
                 )
 
-    def _train_once(self, teaching: Teaching, teacher: Validation | None) -> Done:
+    def _train_once(self, teacher: Validation | None) -> Done:
         config = self.config
         model = models.load_student(self.student, self.device)
-        lesson = teaching.lesson(model, self.stack)
+        lesson = self.teaching.lesson(model, self.stack)
         before = lesson.validate(self._validation_batches(), self.processes.total)
         self.say(f"student: validation perplexity {before.perplexity:.2f} before training")
         train = self.texts.train

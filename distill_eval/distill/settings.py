@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from transformers import TrainingArguments
@@ -46,6 +47,17 @@ def num_steps(training: TrainingConfig, num_blocks: int | None, num_processes: i
         raise UsageError("--streaming: the data has no known size. Say how long to train with --steps")
     per_step = training.batch_size * training.accumulate * num_processes
     return max(1, math.ceil((training.epochs or 1.0) * num_blocks / per_step))
+
+
+def require_tracker(name: str) -> None:
+    """Refuse a tracker that is not installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    packages = {"tensorboard": ("tensorboard", "tensorboardX"), "none": ()}.get(name, (name,))
+    if packages and not any(find_spec(package) for package in packages):
+        raise UsageError(f"--report-to {name}: it is not installed. Type: pip install {packages[0]}")
 
 
 def steps_per_validation(training: TrainingConfig, steps: int) -> int:

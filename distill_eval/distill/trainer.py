@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import Trainer
 from distill_eval.distill import checkpoints
 from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.processes import Processes
-from distill_eval.errors import TrainingError
+from distill_eval.errors import StoreError, TrainingError, boundary
 
 IGNORED = -100
 """A label that is not scored, as in transformers."""
@@ -161,11 +162,21 @@ class DistillTrainer(Trainer):
     # ---- checkpoints
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """As transformers does, then sealed; older ones go only after that."""
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
+        """As transformers does, then sealed; older ones go only after that. A half-written one is removed."""
+        output = Path(str(self.args.output_dir))
+        folder = output / f"{checkpoints.PREFIX}{self.state.global_step}"
+        is_saved = False
+        try:
+            advice = "Free space, then add --resume: it goes on from the checkpoint before"
+            with boundary(StoreError, f"cannot write {folder}. {advice}"):
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    checkpoints.seal(folder)
+            is_saved = True
+        finally:
+            if not is_saved:
+                shutil.rmtree(folder, ignore_errors=True)
         if self.args.should_save:
-            output = Path(str(self.args.output_dir))
-            checkpoints.seal(output / f"{checkpoints.PREFIX}{self.state.global_step}")
             checkpoints.keep_last(output, self.keep_checkpoints)
         self.accelerator.wait_for_everyone()

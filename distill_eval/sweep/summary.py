@@ -28,7 +28,7 @@ def summarize(config: SweepConfig, study: Study) -> tuple[SweepTrial, ...]:
 
 
 def _trial(config: SweepConfig, trial: FrozenTrial, order: list[int]) -> SweepTrial:
-    from distill_eval.distill.run import ARTIFACT
+    from distill_eval.distill.output import ARTIFACT
 
     folder = trial_folder(config, trial.number)
     run = at(config.distill, trial.params)

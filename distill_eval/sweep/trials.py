@@ -76,8 +76,9 @@ class Trials:
 
     def _value(self, trial: Trial, point: Point, folder: Path) -> float:
         from distill_eval.distill import run as distill
+        from distill_eval.distill.output import ARTIFACT
 
-        artifact = folder / distill.ARTIFACT
+        artifact = folder / ARTIFACT
         if artifact.is_file():  # killed after the training
             done = read_run(artifact)
         else:
