@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import subcommand
 
+from distill_eval import arguments
 from distill_eval.errors import DistillEvalError, UsageError, require
 from distill_eval.record import record
 
 if TYPE_CHECKING:
-    from tyro.constructors import ConstructorRegistry
-
     from distill_eval.distill.cache_config import CacheTeacherConfig
     from distill_eval.distill.config import DistillConfig
     from distill_eval.pipeline import CompareConfig
@@ -222,48 +221,18 @@ def parse(argv: Sequence[str]) -> Any:
         SystemExit: 0 after `--help`, 2 when the command line is wrong.
         UsageError: a value is not acceptable.
     """
-    import tyro
-
-    config = tyro.cli(
-        _verbs(argv),
-        prog="distill-eval",
-        description="Prove what a distilled language model kept of its teacher.",
-        args=list(argv),
-        registry=_comma_lists(),
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    config = arguments.read(_verbs(argv), argv)
     return config.verb if isinstance(config, CacheConfig) else config
-
-
-def _comma_lists() -> ConstructorRegistry:
-    """Lists of names are written as lm-eval's users write them: `--tasks mmlu,lambada_openai`."""
-    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
-
-    registry = ConstructorRegistry()
-
-    @registry.primitive_rule
-    def comma_list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[str, ...]] | None:
-        if info.type != tuple[str, ...]:
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="NAME[,NAME...]",
-            instance_from_str=lambda args: tuple(part.strip() for part in args[0].split(",")),
-            is_instance=lambda value: isinstance(value, tuple),
-            str_from_instance=lambda value: [",".join(value)],
-        )
-
-    return registry
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `distill_eval.errors` and `--gate`)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     _quiet_libraries()
     config = None
     try:
-        config = parse(arguments)
-        return RUN[type(config).__name__](config, arguments)
+        config = parse(words)
+        return RUN[type(config).__name__](config, words)
     except DistillEvalError as error:
         if _is_main() or not isinstance(error, UsageError):  # what is wrong with the command, all processes find
             print(f"distill-eval: {error}", file=sys.stderr)

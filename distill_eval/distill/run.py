@@ -242,14 +242,13 @@ class Job:
         trainer.remove_callback(PrinterCallback)
         with self.processes.main_first():  # it removes what a killed run left half-written
             last = checkpoints.last_whole(config.output_dir)
-        if last is not None:
+        if last:
             self.say(f"going on from {last.name}")
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         after = lesson.validate(self._validation_batches(), self.processes.total)
         lesson.detach()
-        state = trainer.state
-        num_tokens = int(state.num_input_tokens_seen)
-        return Done(model, before, after, teacher, state.log_history, state.global_step, num_tokens, stop.reason)
+        log, num_tokens = trainer.state.log_history, int(trainer.state.num_input_tokens_seen)
+        return Done(model, before, after, teacher, log, trainer.state.global_step, num_tokens, stop.reason)
 
     def _validation_batches(self) -> Iterator[Mapping[str, Tensor]]:
         size = self.batching.batch_size
