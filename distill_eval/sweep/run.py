@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_eval.errors import ArtifactError, boundary, require
@@ -60,7 +62,8 @@ def run(config: SweepConfig, *, argv: Sequence[str], say: Callable[[str], None] 
     output = config.distill.output_dir
     before = None
     if config.rank_by == "retention":
-        before = mean_retention(config, config.distill.student, output / "retention-before", argv)
+        with tempfile.TemporaryDirectory() as scratch:  # an unknown task leaves nothing behind
+            before = mean_retention(config, config.distill.student, Path(scratch), argv)
     write_atomic(output / CONFIG, json.dumps(to_jsonable(config), indent=2) + "\n")
     study = Study(config, output, _steps_per_validation(config, ready))
     trials = Trials(config, study, ready, argv, say)

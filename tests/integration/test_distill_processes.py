@@ -2,12 +2,11 @@
 
 import json
 import os
-import random
 import subprocess
 import sys
 
 import pytest
-from fakes.tiny_families import save
+from fakes.tiny_runs import command, write_models_and_text
 from safetensors.torch import load_file
 
 from distill_eval.cli import main
@@ -28,31 +27,13 @@ SAID_ONCE = ("teacher: validation", "student: validation", "step 3 of 6", "step 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A teacher, a student, and a text whose validation rows two processes cannot share evenly."""
-    root = tmp_path_factory.mktemp("processes")
-    save("llama", root / "teacher", seed=0)
-    save("llama", root / "student", seed=1)
-    draw = random.Random(0)
-    lines = ["".join(draw.choices("abcdefgh ", k=draw.randint(20, 60))) for _ in range(70)]
-    (root / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
-    return root
+    return write_models_and_text(tmp_path_factory.mktemp("processes"))
 
 
 def argv(place, output, *, batch_size, accumulate):
-    options = {
-        "student": place / "student",
-        "teacher": place / "teacher",
-        "data": place / "text.jsonl",
-        "max-length": 32,
-        "validation-documents": 5,
-        "steps": 6,
-        "eval-every": 3,
-        "learning-rate": 3e-3,
-        "batch-size": batch_size,
-        "accumulate": accumulate,
-        "device": "cpu",
-        "output-dir": output,
-    }
-    return ["distill", *(f"--{name}={value}" for name, value in options.items())]
+    return command(
+        "distill", place, output, batch_size=batch_size, accumulate=accumulate, eval_every=3, learning_rate=3e-3
+    )
 
 
 def curve(folder):
@@ -68,8 +49,8 @@ def curve(folder):
 @pytest.mark.parametrize(("launcher", "accumulate"), [(TORCHRUN, 1), (ACCELERATE, 2)], ids=["torchrun", "accelerate"])
 def test_two_processes_learn_as_one_with_twice_the_batch(place, tmp_path, launcher, accumulate):
     two = argv(place, tmp_path / "two", batch_size=2, accumulate=accumulate)
-    command = [sys.executable, "-m", *launcher, "-m", "distill_eval.cli", *two]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    launched = [sys.executable, "-m", *launcher, "-m", "distill_eval.cli", *two]
+    done = subprocess.run(launched, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert {line: done.stdout.count(line) for line in SAID_ONCE} == dict.fromkeys(SAID_ONCE, 1)
     assert main(argv(place, tmp_path / "one", batch_size=4, accumulate=accumulate)) == 0
@@ -100,10 +81,10 @@ def test_a_wrong_command_is_refused_by_the_main_process_alone(place, tmp_path, m
 
 
 def test_a_run_goes_on_with_as_many_processes_as_it_began_with(place, tmp_path, capsys):
-    command = argv(place, tmp_path / "out", batch_size=4, accumulate=1)
-    assert main(command) == 0
+    words = argv(place, tmp_path / "out", batch_size=4, accumulate=1)
+    assert main(words) == 0
     (tmp_path / "out" / "distill.json").unlink()
     config = tmp_path / "out" / "distill-config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"num_processes": 2}))
-    assert main([*command, "--resume"]) == 2
+    assert main([*words, "--resume"]) == 2
     assert "--num-processes was 2 and is 1" in capsys.readouterr().err

@@ -2,14 +2,13 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from fakes.tiny_families import save
+from fakes.tiny_runs import command, write_models_and_text
 from fakes.tiny_tasks import write_tasks
 
 from distill_eval.cli import main
@@ -20,31 +19,13 @@ RATES = "3e-3,1e-3,3e-4,1e-12,1e30"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A teacher, a student, a text and tasks."""
-    root = tmp_path_factory.mktemp("sweep")
-    save("llama", root / "teacher", seed=0)
-    save("llama", root / "student", seed=1)
-    draw = random.Random(0)
-    lines = ["".join(draw.choices("abcdefgh ", k=draw.randint(20, 60))) for _ in range(70)]
-    (root / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    root = write_models_and_text(tmp_path_factory.mktemp("sweep"))
     write_tasks(root / "tasks", num_docs=6)
     return root
 
 
 def argv(place, output, *extra, verb="sweep"):
-    options = {
-        "student": place / "student",
-        "teacher": place / "teacher",
-        "data": place / "text.jsonl",
-        "max-length": 32,
-        "validation-documents": 5,
-        "steps": 6,
-        "eval-every": 2,
-        "batch-size": 2,
-        "max-skipped": 1,
-        "device": "cpu",
-        "output-dir": output,
-    }
-    return [verb, *(f"--{name}={value}" for name, value in options.items()), *extra]
+    return [*command(verb, place, output, batch_size=2, eval_every=2, max_skipped=1), *extra]
 
 
 def rates(place, output, *extra):
@@ -99,8 +80,8 @@ def test_the_best_student_is_kept_and_of_the_others_the_record(swept):
 
 
 def test_a_killed_sweep_ends_as_an_uninterrupted_one(place, swept, tmp_path, capsys):
-    command = [sys.executable, "-m", "distill_eval.cli", *rates(place, tmp_path / "cut")]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=-3, stderr=-3)
+    killed = [sys.executable, "-m", "distill_eval.cli", *rates(place, tmp_path / "cut")]
+    process = subprocess.Popen(killed, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=-3, stderr=-3)
     while process.poll() is None and not (tmp_path / "cut" / "trial-001" / "checkpoint-4" / "complete.json").exists():
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -137,9 +118,8 @@ def test_bad_input_is_refused_before_the_first_trial(place, tmp_path, capsys):
 
 
 def test_students_are_ranked_by_what_they_keep_of_the_teacher(place, tmp_path, capsys):
-    tasks = ["--rank-by=retention", "--tasks=tiny_text", "--limit=5", f"--include-path={place / 'tasks'}"]
-    command = argv(place, tmp_path / "out", "--learning-rates=1e-12,3e-3", *tasks)
-    assert main(command) == 0
+    words = ["--learning-rates=1e-12,3e-3", "--rank-by=retention", "--limit=5", f"--include-path={place / 'tasks'}"]
+    assert main(argv(place, tmp_path / "out", *words, "--tasks=tiny_text")) == 0
     best, worst = trials(tmp_path / "out")
     assert best["retention"] > worst["retention"]
     assert (best["learning_rate"], worst["learning_rate"]) == (3e-3, 1e-12)
@@ -149,6 +129,6 @@ def test_students_are_ranked_by_what_they_keep_of_the_teacher(place, tmp_path, c
     whole = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert whole["retention_before"] == pytest.approx(worst["retention"], rel=1e-6)
     assert f"{best['retention']:.1%}" in capsys.readouterr().out
-    assert main([*command[:-4], *tasks[:1], "--tasks=no_such_task", *tasks[2:], f"--output-dir={tmp_path / 'x'}"]) == 1
+    assert main(argv(place, tmp_path / "x", *words, "--tasks=no_such_task")) == 1
     assert "no_such_task" in capsys.readouterr().err
-    assert not list((tmp_path / "x").glob("trial-*"))
+    assert not (tmp_path / "x").exists()
