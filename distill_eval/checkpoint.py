@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -95,6 +96,23 @@ def remove_weights(folder: Path) -> None:
     with boundary(StoreError, f"cannot remove the weights in {folder}"):
         for file in (*files, folder / _INDEX):
             file.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(files: Iterable[Path], digest: Callable[[Path], str] = file_digest) -> str:
+    """SHA-256 over files of one model folder, name and content, whatever their order and their folder.
+
+    Args:
+        files: Which.
+        digest: SHA-256 of a file's content (the store remembers them).
+    """
+    lines = "".join(f"{path.name} {digest(path)}\n" for path in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _require_weights(ref: ModelRef, folder: Path) -> None:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import subcommand
 
 from distill_eval import arguments
+from distill_eval.device import is_main_process
 from distill_eval.errors import DistillEvalError, UsageError, require
 from distill_eval.record import record
 
 if TYPE_CHECKING:
     from distill_eval.distill.cache_config import CacheTeacherConfig
     from distill_eval.distill.config import DistillConfig
-    from distill_eval.pipeline import CompareConfig
+    from distill_eval.pipeline import CompareConfig, CurvesConfig
     from distill_eval.schema.retention import Retention
     from distill_eval.student.config import PrepareConfig
     from distill_eval.sweep.config import SweepConfig
@@ -84,28 +85,36 @@ def _gate(retention: Retention) -> int:
 
 
 def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
-    from distill_eval.student.prepare import run
+    from distill_eval import pipeline
 
     del argv
-    made = run(config, say=lambda line: print(line, flush=True))
+    made = pipeline.prepare(config, say=lambda line: print(line, flush=True))
     kept = f"{made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters"
     if made.loss is not None and made.calibration is not None:
         print(f"Loss on {made.calibration.source}: {made.loss.teacher:.3f} -> {made.loss.student:.3f} nats")
-    print(f"Student: {config.output_dir} ({kept})")
+    print(f"Student: {config.output_dir} ({kept}); what was cut and why: {config.output_dir / 'student.md'}")
     return 0
 
 
 def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
-    from distill_eval.distill.run import run
+    from distill_eval import pipeline
 
-    done = run(config, argv=argv, say=lambda line: print(line, flush=True))
-    if not _is_main():
+    done = pipeline.distill(config, argv=argv, say=lambda line: print(line, flush=True))
+    if not is_main_process():
         return 0
     near = f", KL to the teacher {done.before.kl:.3f} -> {done.after.kl:.3f} nats" if done.after.kl is not None else ""
     print(f"Validation perplexity {done.before.perplexity:.2f} -> {done.after.perplexity:.2f}{near}")
     for finding in done.findings:
         print(f"{finding.weight}: {finding.text}")
-    print(f"Student: {config.output_dir}")
+    print(f"Student: {config.output_dir}; its curves: {config.output_dir / 'training.md'}")
+    return 0
+
+
+def _curves(config: CurvesConfig, argv: Sequence[str]) -> int:
+    from distill_eval import pipeline
+
+    del argv
+    print(f"Curves: {pipeline.curves(config)}")
     return 0
 
 
@@ -120,11 +129,6 @@ def _sweep(config: SweepConfig, argv: Sequence[str]) -> int:
     print_trials(done, console if console.is_terminal else Console(width=100))
     print(f"Sweep: {config.distill.output_dir / 'sweep.json'}")
     return 0
-
-
-def _is_main() -> bool:
-    """False in all but one of the processes that `accelerate launch` or torchrun start together."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _cache_teacher(config: CacheTeacherConfig, argv: Sequence[str]) -> int:
@@ -176,6 +180,10 @@ VERBS = {
         "distill_eval.sweep.config:SweepConfig",
         "Train one student with several settings (temperature, alpha, learning rate, loss) and rank them.",
     ),
+    "curves": (
+        "distill_eval.pipeline:CurvesConfig",
+        "Write the report of a training again, with other runs such as its baseline beside it.",
+    ),
     "cache-teacher": (
         "distill_eval.distill.cache_config:CacheTeacherConfig",
         "Keep what a teacher says about a data set, so that students train without it.",
@@ -188,6 +196,7 @@ RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
     "PrepareConfig": _prepare,
     "DistillConfig": _distill,
     "SweepConfig": _sweep,
+    "CurvesConfig": _curves,
     "CacheTeacherConfig": _cache_teacher,
     "CacheListConfig": _cache_list,
     "CachePruneConfig": _cache_prune,
@@ -234,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = parse(words)
         return RUN[type(config).__name__](config, words)
     except DistillEvalError as error:
-        if _is_main() or not isinstance(error, UsageError):  # what is wrong with the command, all processes find
+        if is_main_process() or not isinstance(error, UsageError):  # what is wrong with the command, all processes find
             print(f"distill-eval: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

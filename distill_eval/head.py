@@ -33,12 +33,8 @@ class Head(NamedTuple):
 
         Half precision is left before the softcap, where transformers leaves it after.
         """
-        logits_NV = projected_NV.float() if projected_NV.element_size() < 4 else projected_NV
-        if self.scale != 1.0:
-            logits_NV = logits_NV * self.scale
-        if self.softcap is not None:
-            logits_NV = (logits_NV / self.softcap).tanh_().mul_(self.softcap)
-        return logits_NV
+        wide_NV = projected_NV.float() if projected_NV.element_size() < 4 else projected_NV
+        return shape_logits(wide_NV, self.scale, self.softcap)
 
     def chain(self, grad_NV: Tensor, logits_NV: Tensor) -> Tensor:
         """From d loss / d logits, which is overwritten, to d loss / d projected, in place."""
@@ -60,10 +56,17 @@ def read_head(model: Any) -> Head:
             f"{type(model).__name__}: expected a vocabulary projection with a floating-point weight [vocabulary, "
             f"hidden], found {type(projection).__name__}. Load the model with its head left out of the quantization"
         )
+    return Head(weight, getattr(projection, "bias", None), *read_shape(model))
+
+
+def read_shape(model: Any) -> tuple[float, float | None]:
+    """The scale and the softcap of a transformers model's logits; 1 and `None` where its config names none."""
     config = model.config.get_text_config()
-    return Head(
-        weight,
-        getattr(projection, "bias", None),
-        float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0),
-        getattr(config, "final_logit_softcapping", None),
-    )
+    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    return scale, getattr(config, "final_logit_softcapping", None)
+
+
+def shape_logits(projected_NV: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """The logits [N, V] in the dtype of what is given, which may be the very tensor that comes back."""
+    logits_NV = projected_NV if scale == 1.0 else projected_NV * scale
+    return logits_NV if softcap is None else (logits_NV / softcap).tanh_().mul_(softcap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from distill_eval.device import choose_device
 from distill_eval.distill import data, models
 from distill_eval.distill.answers import softened
 from distill_eval.distill.blocks import Blocks
@@ -32,7 +33,7 @@ def run(config: CacheTeacherConfig, *, say: Callable[[str], None]) -> CacheManif
     check_num_kept(config.kind, num_kept, vocab_size)
     texts = data.load(config.data, student.tokenizer, seed=config.seed, batch_blocks=1)
     assert isinstance(texts.train, Blocks)  # the config refuses to stream
-    device = models.choose_device(config.device)
+    device = choose_device(config.device)
     live = models.load_teacher(teacher, config.teacher_dtype, device)
     key = CacheKey(
         kind=config.kind,

@@ -86,11 +86,7 @@ def num_parameters(config: Any) -> int:
 
 def weights_digest(folder: Path) -> str:
     """SHA-256 over the config and weight files, names and content."""
-    sha = hashlib.sha256()
-    for path in [folder / "config.json", *checkpoint.weight_files(folder)]:
-        with path.open("rb") as file:
-            sha.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return sha.hexdigest()
+    return checkpoint.content_digest([folder / "config.json", *checkpoint.weight_files(folder)])
 
 
 def vocabulary_digest(tokenizer: Any) -> str:
@@ -132,21 +128,6 @@ def require_bitsandbytes() -> None:
 
     if find_spec("bitsandbytes") is None:
         raise UsageError("--teacher-dtype int8 and nf4 need bitsandbytes. Type: pip install 'distill-eval[quantize]'")
-
-
-def choose_device(wanted: str) -> str:
-    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UsageError: CUDA was asked for and is not there.
-    """
-    has_cuda = torch.cuda.is_available()
-    if wanted == "auto":
-        return "cuda" if has_cuda else "cpu"
-    require(
-        wanted == "cpu" or has_cuda, f"--device {wanted}: no CUDA here (torch {torch.__version__}). Use --device cpu"
-    )
-    return wanted
 
 
 def _load(model: Located, **options: Any) -> Any:

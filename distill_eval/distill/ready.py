@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from distill_eval.device import choose_device
 from distill_eval.distill import data, models, settings
 from distill_eval.distill.config import DistillConfig
 from distill_eval.schema.model import ModelRef
@@ -29,7 +30,7 @@ def make_ready(config: DistillConfig, num_processes: int = 1) -> Ready:
         DataError: the data cannot be had.
     """
     settings.require_tracker(config.training.report_to)
-    device = models.choose_device(config.training.device)
+    device = choose_device(config.training.device)
     student = models.locate(ModelRef.parse(config.student), role="student")
     teachers = [models.locate(ModelRef.parse(name), role="teacher") for name in config.teacher]
     for teacher in teachers:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 
 from distill_eval.checkpoint import weight_files
+from distill_eval.device import choose_device
 from distill_eval.distill import checkpoints, data, models, settings
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cached_signal import read_manifest
@@ -63,7 +64,7 @@ def run(
         TrainingError: too many batches without a finite loss.
         StoreError: the output folder cannot be written.
     """
-    device = models.choose_device(config.training.device)
+    device = choose_device(config.training.device)
     with joined(device) as processes, ExitStack() as stack:
         options = to_jsonable(config) | {"num_processes": processes.num_processes}
         check_output(config, options)

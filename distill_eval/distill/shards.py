@@ -7,12 +7,13 @@ All numbers are unsigned 32-bit, little-endian. A block is read alone, so that s
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from distill_eval.checkpoint import file_digest
 
 MAGIC = b"DEVROWS1"
 _COUNT = struct.Struct("<I")
@@ -35,10 +36,7 @@ def damage(path: Path, *, size_bytes: int, sha256: str) -> str | None:
     size = path.stat().st_size
     if size != size_bytes:
         return f"it has {size} bytes instead of {size_bytes}"
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            return "its content does not match its checksum"
-    return None
+    return None if file_digest(path) == sha256 else "its content does not match its checksum"
 
 
 class ShardReader:

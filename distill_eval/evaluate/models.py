@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +60,8 @@ def locate(ref: ModelRef, file_digest: Callable[[Path], str], *, trust_remote_co
         raise ModelError(
             f"{ref}: no tokenizer in {folder}; expected tokenizer.json. Copy the teacher's tokenizer files there"
         )
-    return ModelFolder(ref, folder, _digest(model, file_digest), _digest(tokenizer, file_digest))
+    weights_digest = checkpoint.content_digest(model, file_digest)
+    return ModelFolder(ref, folder, weights_digest, checkpoint.content_digest(tokenizer, file_digest))
 
 
 def _require_known_code(ref: ModelRef, folder: Path, *, trust_remote_code: bool) -> None:
@@ -77,33 +77,6 @@ def _require_known_code(ref: ModelRef, folder: Path, *, trust_remote_code: bool)
             f"{ref} is a {config.get('model_type')!r}, which only Python code from its own repository can load. "
             "Read that code; where you trust it, add --trust-remote-code"
         )
-
-
-def _digest(paths: list[Path], file_digest: Callable[[Path], str]) -> str:
-    lines = "".join(f"{path.name} {file_digest(path)}\n" for path in sorted(paths))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def choose_device(device: str) -> str:
-    """`cpu` or `cuda[:n]` for what was asked (`auto` takes CUDA where there is one).
-
-    Raises:
-        UsageError: CUDA was asked for and is not there, or the name is unknown.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind == "cpu" and not number:
-        return device
-    if kind != "cuda" or (number and not number.isdigit()):
-        raise UsageError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N")
-    if not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: no CUDA here (torch {torch.__version__}). Use --device cpu")
-    if number and int(number) >= torch.cuda.device_count():
-        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
-    return device
 
 
 def resolve_dtype(folder: ModelFolder, dtype: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from distill_eval.device import choose_device
 from distill_eval.errors import NotComparableError
 from distill_eval.evaluate import models
 from distill_eval.evaluate.answers import Answers
@@ -53,7 +54,7 @@ class Session:
         self.on_plan = on_plan
         self.store = store
         self.progress = progress
-        self.device = models.choose_device(options.device)
+        self.device = choose_device(options.device)
         self._manager: Any = None
         self._names: tuple[str, ...] = ()
         self._loaded: Loaded | None = None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from distill_eval.report import escape, numbers, verdict
 from distill_eval.report.rows import View, columns, labels, ordered
-from distill_eval.report.table import Cell, Column, Grid, grid, markdown_table
-from distill_eval.schema.retention import Entry, Finding, Retention, TaskFacts
-
-FOLD_ABOVE = 12
-"""Rows above which a table of details is folded away."""
+from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions, with_notes
+from distill_eval.report.table import grid
+from distill_eval.schema.retention import Entry, Retention, TaskFacts
 
 ALWAYS = (
     "task",
@@ -29,8 +27,6 @@ ALWAYS = (
 )
 """Columns of the main table that stay when they are empty (`variant` only with several students)."""
 
-WEIGHTS = ("high", "medium", "low")
-
 
 def render(retention: Retention) -> str:
     """The whole report, ending in a newline; the same record gives the same bytes."""
@@ -40,7 +36,7 @@ def render(retention: Retention) -> str:
         _verdicts(retention, view),
         *_tables(retention, view),
         _models(retention, view),
-        _findings(retention.findings),
+        findings(retention.findings),
         _how_to_repeat(retention),
         _how_to_read(retention),
     ]
@@ -89,7 +85,7 @@ def _main_table(retention: Retention, entries: Sequence[Entry], view: View) -> s
     keys = [key for key in ALWAYS if several or key != "variant"]
     if not table["lm-eval prints"].empty:
         keys.append("lm-eval prints")
-    return _with_notes(grid([table[key] for key in [*keys, "verdict"]]))
+    return with_notes(grid([table[key] for key in [*keys, "verdict"]]))
 
 
 def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) -> str:
@@ -99,19 +95,7 @@ def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) ->
     if len(retention.students) == 1:
         dropped.add("variant")
     shown = grid([column for key, column in table.items() if key not in dropped])
-    return _folded(_with_notes(shown), len(entries))
-
-
-def _folded(text: str, num_rows: int) -> str:
-    """The table, folded away where it is long."""
-    if num_rows <= FOLD_ABOVE:
-        return text
-    return f"<details>\n<summary>Show {numbers.plural(num_rows, 'row')}</summary>\n\n{text}\n\n</details>"
-
-
-def _with_notes(table: Grid) -> str:
-    notes = [f"- ({number}) {escape.text(note)}" for number, note in enumerate(table.notes, start=1)]
-    return "\n\n".join([markdown_table(table), *(["\n".join(notes)] if notes else [])])
+    return folded(with_notes(shown), len(entries))
 
 
 def _models(retention: Retention, view: View) -> str:
@@ -121,9 +105,9 @@ def _models(retention: Retention, view: View) -> str:
         "model": [escape.text(view.labels[model.ref]) for model in models],
         "role": ["teacher"] + ["student"] * len(retention.students),
         "parameters (of teacher)": [
-            _part(numbers.count, model.num_parameters, teacher.num_parameters) for model in models
+            part(numbers.count, model.num_parameters, teacher.num_parameters) for model in models
         ],
-        "on disk (of teacher)": [_part(numbers.size, model.size_bytes, teacher.size_bytes) for model in models],
+        "on disk (of teacher)": [part(numbers.size, model.size_bytes, teacher.size_bytes) for model in models],
         "run in": [escape.text(model.dtype) for model in models],
         "architecture": [escape.text(model.architecture) for model in models],
         "context (tokens)": [numbers.count(model.max_length) for model in models],
@@ -132,31 +116,10 @@ def _models(retention: Retention, view: View) -> str:
     }
     if facts["given as"] == facts["model"]:
         del facts["given as"]
-    return f"## Models\n\n{_plain_table(facts, numeric=_NUMERIC_FACTS)}"
+    return f"## Models\n\n{plain_table(facts, numeric=_NUMERIC_FACTS)}"
 
 
 _NUMERIC_FACTS = frozenset({"parameters (of teacher)", "on disk (of teacher)", "context (tokens)"})
-
-
-def _part(show: Callable[[int], str], number: int, whole: int) -> str:
-    return f"{show(number)} ({numbers.percent(number / whole)})" if whole else show(number)
-
-
-def _plain_table(content: dict[str, list[str]], *, numeric: frozenset[str] = frozenset()) -> str:
-    return markdown_table(
-        grid(
-            [Column(key, tuple(Cell(text) for text in texts), numeric=key in numeric) for key, texts in content.items()]
-        )
-    )
-
-
-def _findings(findings: Sequence[Finding]) -> str:
-    ranked = sorted(findings, key=lambda finding: WEIGHTS.index(finding.weight))
-    lines = [
-        f"{number}. **{escape.text(finding.subject)}** ({finding.weight}): {escape.text(finding.text)}"
-        for number, finding in enumerate(ranked, start=1)
-    ]
-    return "## Findings, heaviest first\n\n" + ("\n".join(lines) or "None.")
 
 
 def _how_to_repeat(retention: Retention) -> str:
@@ -177,17 +140,11 @@ def _how_to_repeat(retention: Retention) -> str:
         "tokens per batch": "automatic" if manifest.batch_tokens is None else numbers.count(manifest.batch_tokens),
         "distill-eval commit": source.git_commit or "not run from a checkout",
     }
-    packages = sorted(source.versions)
-    tasks = _plain_table(_task_facts(retention), numeric=frozenset({"shots"}))
+    tasks = plain_table(_task_facts(retention), numeric=frozenset({"shots"}))
     tables = [
-        _plain_table({"setting": list(settings), "value": [escape.text(value) for value in settings.values()]}),
-        _folded(tasks, len(retention.tasks)),
-        _plain_table(
-            {
-                "package": [escape.text(package) for package in packages],
-                "version": [escape.text(source.versions[package]) for package in packages],
-            }
-        ),
+        settings_table(settings),
+        folded(tasks, len(retention.tasks)),
+        versions(source),
     ]
     return "\n\n".join(["## How to repeat this", escape.code_block(source.command, language="sh"), *tables])
 

@@ -8,6 +8,7 @@ from math import isclose
 
 from distill_eval.report import numbers
 from distill_eval.report.numbers import UNDEFINED, Scale
+from distill_eval.report.sections import short_names
 from distill_eval.report.table import Cell, Column
 from distill_eval.schema.retention import Entry, Estimate, Flips, Retention
 
@@ -35,15 +36,7 @@ class View:
 
 def labels(retention: Retention) -> dict[str, str]:
     """A short name for each model: the last part of its path where that is unique, else all of it."""
-    refs = list(dict.fromkeys([retention.teacher.ref, *(student.ref for student in retention.students)]))
-    short = {ref: _last_part(ref) for ref in refs}
-    taken = list(short.values())
-    return {ref: label if taken.count(label) == 1 else ref for ref, label in short.items()}
-
-
-def _last_part(ref: str) -> str:
-    path, at, revision = ref.partition("@")
-    return (path.rstrip("/").rpartition("/")[2] or path) + at + revision
+    return short_names([retention.teacher.ref, *(student.ref for student in retention.students)])
 
 
 def ordered(retention: Retention, entries: Sequence[Entry]) -> list[Entry]:

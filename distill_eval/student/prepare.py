@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch.nn import Module
 from transformers import PreTrainedModel
 
-from distill_eval.errors import ModelError, StoreError, UsageError, boundary, require
+from distill_eval.device import choose_device
+from distill_eval.errors import ModelError, StoreError, boundary, require
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import CalibrationLoss, ChannelGroup, FreshStart, StudentInit
@@ -33,12 +33,18 @@ from distill_eval.student.width import choose_channels, narrow
 ARTIFACT = "student.json"
 
 
-def run(config: PrepareConfig, *, say: Callable[[str], Any] = print) -> StudentInit:
+def run(
+    config: PrepareConfig,
+    *,
+    say: Callable[[str], Any] = print,
+    describe: Callable[[StudentInit], Mapping[str, str]] = lambda _: {},
+) -> StudentInit:
     """Write the student's folder with its `student.json`, whole or not at all, and return that record.
 
     Args:
-        config: What to make from what.
+        config: What is asked.
         say: Takes lines for the reader, while the calibration text is measured.
+        describe: More files to write beside the record, by name: what it says, for people.
 
     Raises:
         UsageError: what is asked does not fit the teacher, the calibration text cannot be had, or the output folder
@@ -49,7 +55,7 @@ def run(config: PrepareConfig, *, say: Callable[[str], Any] = print) -> StudentI
     """
     output = config.output_dir.expanduser()
     require(_is_free(output), f"--output-dir {output} exists and is not an empty folder: name another, or remove it")
-    _device(config.device)
+    choose_device(config.device)
     ref = ModelRef.parse(config.teacher)
     small = locate(ref)
     teacher = read_teacher(ref, small)
@@ -64,7 +70,8 @@ def run(config: PrepareConfig, *, say: Callable[[str], Any] = print) -> StudentI
         built = Path(name) / "student"
         student = _build(config, teacher, plan, samples, folder, built, telling(say))
         with boundary(StoreError, f"cannot write {output}"):
-            (built / ARTIFACT).write_text(to_json(student), encoding="utf-8")
+            for file, text in {ARTIFACT: to_json(student), **describe(student)}.items():
+                (built / file).write_text(text, encoding="utf-8")
             built.rename(output)
     return student
 
@@ -152,7 +159,7 @@ def _look(
 ) -> Importance:
     """Everything that the calibration text says about the teacher."""
     architecture = teacher.architecture if plan.is_narrower and not config.fresh else None
-    with _on(_device(config.device), model):
+    with _on(choose_device(config.device), model):
         seen = measure_importance(model, samples.ids, teacher.kind, architecture, plan.before, each)
         if config.importance != "loss":
             return seen
@@ -185,7 +192,7 @@ def _fresh(config: PrepareConfig, teacher: Teacher, plan: Plan, model: PreTraine
 def _loss(
     model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, samples: Samples, before: Loss, each: Each
 ) -> CalibrationLoss:
-    with _on(_device(config.device), model):
+    with _on(choose_device(config.device), model):
         after = measure_loss(
             model, each("loss of the student, calibration samples", samples.ids), teacher.kind, before.answers_L
         )
@@ -209,18 +216,6 @@ def _samples(config: PrepareConfig, teacher: Teacher, folder: Path) -> Samples |
         f"--calibration-length {config.calibration_length}: the teacher takes {longest} tokens",
     )
     return load_samples(config, config.calibration, files.load_tokenizer(teacher.ref, folder), teacher.kind)
-
-
-def _device(device: str) -> str:
-    """`auto` is CUDA where there is one."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: no CUDA here (torch {torch.__version__}). Type --device cpu")
-    number = int(device.partition(":")[2] or 0)
-    if device != "cpu" and number >= torch.cuda.device_count():
-        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
-    return device
 
 
 def _is_free(output: Path) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from distill_eval.checkpoint import weight_files
+from distill_eval.pipeline import read_run
 from distill_eval.schema.distill import Point
 from distill_eval.schema.sweep import SweepTrial
 from distill_eval.sweep.config import SweepConfig
 from distill_eval.sweep.space import at
 from distill_eval.sweep.study import REASON, Study
-from distill_eval.sweep.trials import RETENTION, ranked, read_run, trial_folder, watched
+from distill_eval.sweep.trials import RETENTION, ranked, trial_folder, watched
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -32,7 +33,7 @@ def _trial(config: SweepConfig, trial: FrozenTrial, order: list[int]) -> SweepTr
 
     folder = trial_folder(config, trial.number)
     run = at(config.distill, trial.params)
-    done = read_run(folder / ARTIFACT) if (folder / ARTIFACT).is_file() else None
+    done = read_run(folder) if (folder / ARTIFACT).is_file() else None
     steps = sorted(trial.intermediate_values)
     return SweepTrial(
         number=trial.number,

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill_eval import pipeline
 from distill_eval.checkpoint import remove_weights
-from distill_eval.errors import ArtifactError, StoreError, TrainingError, boundary
-from distill_eval.record import from_json
+from distill_eval.errors import StoreError, TrainingError, boundary
 from distill_eval.schema.distill import DistillRun
 from distill_eval.sweep.config import SweepConfig
 from distill_eval.sweep.retention import mean_retention
@@ -75,15 +75,13 @@ class Trials:
             remove_weights(trial_folder(self._config, trial))
 
     def _value(self, trial: Trial, point: Point, folder: Path) -> float:
-        from distill_eval.distill import run as distill
         from distill_eval.distill.output import ARTIFACT
 
-        artifact = folder / ARTIFACT
-        if artifact.is_file():  # killed after the training
-            done = read_run(artifact)
+        if (folder / ARTIFACT).is_file():  # killed after the training
+            done = pipeline.read_run(folder)
         else:
             config = replace(at(self._config.distill, point), output_dir=folder, resume=True)
-            done = distill.run(
+            done = pipeline.distill(
                 config, argv=self._argv, say=self._say, ready=self._ready, on_validation=self._watch(trial)
             )
         value = self._measured(done, folder, trial)
@@ -126,17 +124,6 @@ def ranked(study: Study) -> list[int]:
 def trial_folder(config: SweepConfig, number: int) -> Path:
     """Where a trial is."""
     return config.distill.output_dir / f"trial-{number:03}"
-
-
-def read_run(artifact: Path) -> DistillRun:
-    """The `distill.json` of a finished trial.
-
-    Raises:
-        ArtifactError: it cannot be read.
-    """
-    with boundary(ArtifactError, f"cannot read {artifact}"):
-        text = artifact.read_bytes()
-    return from_json(DistillRun, text, source=str(artifact))
 
 
 def _tidy(folder: Path) -> None:

@@ -60,7 +60,8 @@ def test_the_ban_covers_what_is_slow():
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["compare", "--help"], ["prepare", "--help"], ["cache", "list", "--help"]]
+    "argv",
+    [["--help"], ["compare", "--help"], ["prepare", "--help"], ["curves", "--help"], ["cache", "list", "--help"]],
 )
 def test_help_imports_nothing_heavy(argv):
     found, printed = heavy_after(RUN_CLI, argv)

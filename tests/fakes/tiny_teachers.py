@@ -90,10 +90,3 @@ def save_teacher(family, folder, **changes):
     model.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return model
-
-
-def logits(model, num_tokens=24):
-    """On fixed tokens, more of them than the sliding windows are wide."""
-    tokens = (torch.arange(num_tokens) * 7 + 3).remainder(256)[None]
-    with torch.inference_mode():
-        return model(tokens).logits

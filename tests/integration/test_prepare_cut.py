@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fakes.tiny_families import save
-from fakes.tiny_teachers import CAUSAL, CLASSIFIERS, GROUPED, TEACHERS, TEXT, auto_class, kind, logits, save_teacher
+from fakes.tiny_families import logits, save
+from fakes.tiny_teachers import CAUSAL, CLASSIFIERS, GROUPED, TEACHERS, TEXT, auto_class, kind, save_teacher
 from transformers import AutoTokenizer
 
 from distill_eval import cli

@@ -1,5 +1,6 @@
 """Where a model's files are, and what is said when they are not."""
 
+import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,3 +105,18 @@ def test_what_the_hub_refuses_is_said_in_words(hub, name, words):
     with pytest.raises(ModelError) as caught:
         checkpoint.locate(ModelRef.parse(name), ["*.json"], role="model")
     assert words in str(caught.value)
+
+
+def test_a_folders_digest_is_of_names_and_contents_alone(tmp_path):
+    places = [tmp_path / "one", tmp_path / "other"]
+    for place in places:
+        place.mkdir()
+        folder(place, "config.json", "model.safetensors")
+    digests = [checkpoint.content_digest(place.iterdir()) for place in places]
+    x = hashlib.sha256(b"x").hexdigest()
+    expected = hashlib.sha256(f"config.json {x}\nmodel.safetensors {x}\n".encode()).hexdigest()
+    assert digests == [expected, expected]
+    assert checkpoint.content_digest(sorted(places[0].iterdir(), reverse=True)) == expected
+    (places[1] / "config.json").write_bytes(b"y")
+    assert checkpoint.content_digest(places[1].iterdir()) != expected
+    assert checkpoint.content_digest(places[0].iterdir(), lambda path: path.suffix) != expected

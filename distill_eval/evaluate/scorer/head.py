@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from distill_eval.head import read_shape, shape_logits
+
 MAX_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 27}
 """Logits that exist at once: on a CPU 16 MiB of float32, which its caches hold; on a GPU 512 MiB, for long kernels."""
 
@@ -26,22 +28,11 @@ class Head:
 
     def __init__(self, model: Any) -> None:
         self.projection: Any = model.get_output_embeddings()
-        config = model.config.get_text_config()
-        self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
-        """Gemma 2: logits = softcap * tanh(logits / softcap)."""
-        self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
-            getattr(config, "logits_scaling", None) or 1.0
-        )
-        """Cohere multiplies by `logit_scale`; Granite divides by `logits_scaling`."""
+        self.scale, self.softcap = read_shape(model)
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
-        """Logits [R, V] of these rows, in the model's dtype."""
-        logits: Tensor = self.projection(hidden_RD)
-        if self.scale != 1.0:
-            logits = logits * self.scale
-        if self.softcap is not None:
-            logits = torch.tanh(logits / self.softcap) * self.softcap
-        return logits
+        """Logits [R, V] of these rows, in the model's dtype as transformers has them."""
+        return shape_logits(self.projection(hidden_RD), self.scale, self.softcap)
 
     def score(self, hidden_RD: Tensor, rows_N: Tensor, targets_N: Tensor) -> TargetScores:
         """Score `targets_N[i]` as the next token of row `rows_N[i]`; `rows_N` ascends.

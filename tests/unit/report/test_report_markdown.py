@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from unit.report.read import assert_golden, assert_nothing_foreign_is_markup, column, parse, tables
 
 from distill_eval.record import from_json, to_json
 from distill_eval.report.escape import clean
@@ -19,56 +16,13 @@ from distill_eval.report.markdown import render
 from distill_eval.report.table import display_width
 from distill_eval.schema.retention import Criterion, Estimate, Finding, Retention
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 EXAMPLES = ("fail", "group", "hostile", "single")
 OUR_HTML = {"<details>\n<summary>Show 14 rows</summary>\n", "</details>\n"}
-PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-
-
-def parse(text: str) -> list[Token]:
-    return PARSER.parse(text)
-
-
-def content(token: Token) -> str:
-    return "".join(child.content for child in token.children or [])
-
-
-def tables(text: str) -> dict[str, list[list[str]]]:
-    """The rows of each table, head first, by the heading above it (later ones of a heading get a number)."""
-    found: dict[str, list[list[str]]] = {}
-    heading, current, tokens = "", "", parse(text)
-    for index, token in enumerate(tokens):
-        if token.type == "heading_open":
-            heading = content(tokens[index + 1])
-        elif token.type == "table_open":
-            same = sum(name.startswith(heading) for name in found)
-            current = f"{heading} {same + 1}" if same else heading
-            found[current] = []
-        elif token.type == "tr_open":
-            found[current].append([])
-        elif token.type in ("th_open", "td_open"):
-            found[current][-1].append(content(tokens[index + 1]))
-    return found
-
-
-def column(table: list[list[str]], header: str) -> list[str]:
-    return [row[table[0].index(header)] for row in table[1:]]
-
-
-def assert_nothing_foreign_is_markup(text: str, html: set[str]) -> None:
-    for token in parse(text):
-        assert token.type != "html_block" or token.content in html
-        for child in token.children or []:
-            assert child.type in ("text", "code_inline", "strong_open", "strong_close", "softbreak")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_golden(examples: Any, name: str) -> None:
-    path = GOLDEN / f"report_{name}.md"
-    text = render(getattr(examples, name)())
-    if os.environ.get("DISTILL_EVAL_UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+    assert_golden(f"report_{name}.md", render(getattr(examples, name)()))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

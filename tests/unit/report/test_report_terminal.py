@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from unit.report.read import assert_golden
 
 from distill_eval.report.terminal import print_table
 from distill_eval.schema.retention import Retention
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 EXAMPLES = ("fail", "group", "hostile", "single")
 
 
@@ -28,11 +26,8 @@ def printed(record: Retention, *, width: int = 80, terminal: bool = False) -> st
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_golden(examples: Any, name: str) -> None:
-    path = GOLDEN / f"report_{name}.txt"
     text = printed(getattr(examples, name)())
-    if os.environ.get("DISTILL_EVAL_UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+    assert_golden(f"report_{name}.txt", text)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -3,7 +3,8 @@ import itertools
 
 import pytest
 import torch
-from fakes.tiny_teachers import CLASSIFIERS, NUM_LAYERS, logits, make_teacher
+from fakes.tiny_families import logits
+from fakes.tiny_teachers import CLASSIFIERS, NUM_LAYERS, make_teacher
 from hypothesis import given
 from hypothesis import strategies as st
 

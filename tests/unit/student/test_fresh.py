@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fakes.tiny_teachers import TEACHERS, kind, logits, make_teacher
+from fakes.tiny_families import logits
+from fakes.tiny_teachers import TEACHERS, kind, make_teacher
 
 from distill_eval.errors import UsageError
 from distill_eval.student.architectures import ARCHITECTURES

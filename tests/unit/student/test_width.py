@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fakes.tiny_teachers import GROUPED, NUM_LAYERS, PRODUCT, TEACHERS, kind, logits, make_teacher
+from fakes.tiny_families import logits
+from fakes.tiny_teachers import GROUPED, NUM_LAYERS, PRODUCT, TEACHERS, kind, make_teacher
 
 from distill_eval.errors import ModelError
 from distill_eval.student.architectures import ARCHITECTURES

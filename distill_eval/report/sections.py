@@ -1,0 +1,78 @@
+"""Pieces of markdown that every report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from distill_eval.report import escape, numbers
+from distill_eval.report.table import Cell, Column, Grid, grid, markdown_table
+from distill_eval.schema.retention import Finding, Provenance
+
+FOLD_ABOVE = 12
+"""Rows above which a table of details is folded away."""
+WEIGHTS = ("high", "medium", "low")
+
+
+def short_names(refs: Sequence[str]) -> dict[str, str]:
+    """A short name for each model: the last part of its path where that is unique, else all of it."""
+    short = {ref: _last_part(ref) for ref in refs}
+    taken = list(short.values())
+    return {ref: name if taken.count(name) == 1 else ref for ref, name in short.items()}
+
+
+def _last_part(ref: str) -> str:
+    path, at, revision = ref.partition("@")
+    return (path.rstrip("/").rpartition("/")[2] or path) + at + revision
+
+
+def folded(text: str, num_rows: int) -> str:
+    """The table, folded away where it is long."""
+    if num_rows <= FOLD_ABOVE:
+        return text
+    return f"<details>\n<summary>Show {numbers.plural(num_rows, 'row')}</summary>\n\n{text}\n\n</details>"
+
+
+def with_notes(table: Grid) -> str:
+    """The table, and its footnotes as a list below it."""
+    notes = [f"- ({number}) {escape.text(note)}" for number, note in enumerate(table.notes, start=1)]
+    return "\n\n".join([markdown_table(table), *(["\n".join(notes)] if notes else [])])
+
+
+def plain_table(content: Mapping[str, Sequence[str]], *, numeric: frozenset[str] = frozenset()) -> str:
+    """Finished cells by their column's heading, without footnotes."""
+    return markdown_table(
+        grid(
+            [Column(key, tuple(Cell(text) for text in texts), numeric=key in numeric) for key, texts in content.items()]
+        )
+    )
+
+
+def settings_table(settings: Mapping[str, str]) -> str:
+    """Names that are ours, and foreign values."""
+    return plain_table({"setting": list(settings), "value": [escape.text(value) for value in settings.values()]})
+
+
+def part(show: Callable[[int], str], number: int, whole: int) -> str:
+    """A number and its share of the whole."""
+    return f"{show(number)} ({numbers.percent(number / whole)})" if whole else show(number)
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """The section of findings."""
+    ranked = sorted(found, key=lambda finding: WEIGHTS.index(finding.weight))
+    lines = [
+        f"{number}. **{escape.text(finding.subject)}** ({finding.weight}): {escape.text(finding.text)}"
+        for number, finding in enumerate(ranked, start=1)
+    ]
+    return "## Findings, heaviest first\n\n" + ("\n".join(lines) or "None.")
+
+
+def versions(source: Provenance) -> str:
+    """The table of packages."""
+    packages = sorted(source.versions)
+    return plain_table(
+        {
+            "package": [escape.text(package) for package in packages],
+            "version": [escape.text(source.versions[package]) for package in packages],
+        }
+    )
