@@ -1,10 +1,11 @@
 """Simulates comparisons whose truth is known and counts how often the intervals hold it.
 
-    python benchmarks/coverage.py [--draws 20000] [--seed 0] [--only WORD] [--few-changes 50] [--alternatives]
+    python benchmarks/coverage.py [--draws 20000] [--seed 0] [--only WORD] [--few-changes 50] [--alternatives | --gap]
 
 Prints a markdown table. Per setting: how often the 95 % intervals hold the true difference, the true retention and the
 true retention above chance; and how often a student is passed that is exactly as good as the criterion forbids (its
-true retention is the smallest one required, or its true loss is the margin). The estimators are those of
+true retention is the smallest one required, or its true loss is the margin). With `--gap`, of a student, its teacher
+and its baseline: how often the interval of the recovered gap holds the truth. The estimators are those of
 `distill_eval.compare`, fed with documents, never a copy of them.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from distill_eval.compare import evidence
 from distill_eval.compare.evidence import Sampled, binary_evidence, bits_evidence, group_evidence, real_evidence
+from distill_eval.compare.gap import Gap, resampled_gap, sampled_gap
 from distill_eval.compare.resampled import STATISTICS, Resampled, resample
 from distill_eval.compare.units import moments, t_quantile
 
@@ -250,6 +252,201 @@ def _outcomes(setting: Setting, one: Sampled | Resampled) -> np.ndarray:
     )
 
 
+@dataclass(frozen=True)
+class GapSetting:
+    """A world in which student, teacher and baseline are known."""
+
+    name: str
+    draw: Callable[[np.random.Generator, int], list[Gap]]
+    """The evidence of so many comparisons in all."""
+    recovered: float
+    """The true share of the gap."""
+    max_draws: int | None = None
+
+
+def answering(rng: np.random.Generator, shape: tuple[int, int], shared: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Models that share the luck of a document with probability `shared`, given their chances of being right."""
+    common, together = rng.random(shape), rng.random(shape) < shared
+    return lambda right: (np.where(together, common, rng.random(shape)) < right).astype(float)
+
+
+def gap_of(evidence_of: Callable[..., Sampled], student: np.ndarray, teacher: np.ndarray, baseline: np.ndarray) -> Gap:
+    """The package's evidence on scores of three models where more is better."""
+    return sampled_gap(evidence_of(student, baseline), evidence_of(teacher, baseline), higher_is_better=True)
+
+
+def binary_gap(num_docs: int, baseline: float, teacher: float, recovered: float) -> GapSetting:
+    """0/1 scores of independent documents."""
+    right = [baseline + recovered * (teacher - baseline), teacher, baseline]
+
+    def draw(rng: np.random.Generator, draws: int) -> list[Gap]:
+        answers = answering(rng, (draws, num_docs), shared=0.7)
+        return [gap_of(binary_evidence, *(answers(np.array(chance)) for chance in right))]
+
+    name = f"0/1, {num_docs} documents, baseline {baseline:.0%}, teacher {teacher:.0%}, recovered {recovered:.0%}"
+    return GapSetting(name, draw, recovered)
+
+
+def group_gap(label: str, sizes: list[int], spread: float, recovered: float = 0.4, gap: float = 0.08) -> GapSetting:
+    """A group of 0/1 tasks in which teacher and student vary about the baseline with standard deviation `spread`."""
+    weight = np.array(sizes, dtype=float) / sum(sizes)
+
+    def draw(rng: np.random.Generator, draws: int) -> list[Gap]:
+        pairs = []
+        for size in sizes:
+            answers = answering(rng, (draws, size), shared=0.7)
+            level, of_teacher, of_student = np.clip(rng.standard_normal((3, draws, 1)), -2.5, 2.5)
+            without = 0.5 + 0.08 * level
+            teacher = answers(without + gap + spread * of_teacher)
+            student, baseline = answers(without + recovered * gap + spread * of_student), answers(without)
+            pairs.append((binary_evidence(student, baseline), binary_evidence(teacher, baseline)))
+        students, teachers = (group_evidence(list(side), weight) for side in zip(*pairs, strict=True))
+        return [sampled_gap(students, teachers, higher_is_better=True)]
+
+    return GapSetting(
+        f"group, {label}, tasks vary by {100 * spread:g} points, recovered {recovered:.0%}", draw, recovered
+    )
+
+
+def bits_gap(num_docs: int, length: str, sigma: float, recovered: float = 0.4) -> GapSetting:
+    """Bits per byte of documents with heavy-tailed lengths, all three models varying by document and by token."""
+    bits_of = [0.93 - 0.03 * recovered, 0.90, 0.93]
+
+    def draw(rng: np.random.Generator, draws: int) -> list[Gap]:
+        shape = (draws, num_docs)
+        drawn = np.exp(7 + sigma * rng.standard_normal(shape))
+        if length == "Pareto":
+            drawn = 1000 * (1 + rng.pareto(sigma, shape))
+        num_bytes = np.ceil(np.minimum(drawn, 1e6))
+        of_doc = 0.15 * rng.standard_normal(shape)
+        nats = []
+        for mean in bits_of:
+            noise = 0.04 * rng.standard_normal(shape) + 2.0 * rng.standard_normal(shape) / np.sqrt(num_bytes)
+            nats.append(-np.log(2) * num_bytes * (mean + of_doc + noise))
+        student, teacher, baseline = nats
+        sides = (bits_evidence(one, baseline, num_bytes) for one in (student, teacher))
+        return [sampled_gap(*sides, higher_is_better=False)]
+
+    return GapSetting(f"bits/byte, {num_docs} documents, {length} lengths ({sigma:g})", draw, recovered)
+
+
+def real_gap(name: str, num_docs: int, changed: float) -> GapSetting:
+    """Real-valued scores from 0 to 1, of which the share `changed` differs between the models, each by itself."""
+    kept = {"student": 0.8, "teacher": 1.0, "baseline": 0.7}
+
+    def draw(rng: np.random.Generator, draws: int) -> list[Gap]:
+        shape = (draws, num_docs)
+        scores = rng.beta(4, 2, shape)
+        made = [
+            np.where(
+                rng.random(shape) < changed, scores * (rng.beta(20 * k, 20 * (1 - k), shape) if k < 1 else 1), scores
+            )
+            for k in kept.values()
+        ]
+        return [gap_of(real_evidence, *made)]
+
+    return GapSetting(f"{name}, {num_docs} documents", draw, 1 / 3)
+
+
+def corpus_gap(name: str, num_docs: int, num_resamples: int = 9999) -> GapSetting:
+    """Matthews' correlation or F1 of a two-class task with as many positives as negatives."""
+    right = {"student": 0.8, "teacher": 0.88, "baseline": 0.74}
+    written = [[json.dumps([gold, answer]) for answer in (0, 1)] for gold in (0, 1)]
+    truths = [
+        float(STATISTICS[name](np.array([[chance, 1 - chance], [1 - chance, chance]]) / 2)) for chance in right.values()
+    ]
+
+    def draw(rng: np.random.Generator, draws: int) -> list[Gap]:
+        found = []
+        for _ in range(draws):
+            gold = (rng.random(num_docs) < 0.5).astype(int)
+            answers = answering(rng, (1, num_docs), shared=0.8)
+            student, teacher, baseline = (
+                np.where(answers(np.array(chance))[0] == 1, gold, 1 - gold) for chance in right.values()
+            )
+            rows = np.stack([gold, baseline, teacher, student], axis=1).tolist()
+            items = [(written[g][b], written[g][t], written[g][s]) for g, b, t, s in rows]
+            one = resampled_gap(items, name, higher_is_better=True, level=LEVEL, rng=rng, num_resamples=num_resamples)
+            assert isinstance(one, Gap)
+            found.append(one)
+        return found
+
+    recovered = (truths[0] - truths[2]) / (truths[1] - truths[2])
+    return GapSetting(f"{name}, {num_docs} documents", draw, recovered, max_draws=4000)
+
+
+def gap_settings() -> Iterator[GapSetting]:
+    """Every setting of the recovered gap that docs/design/statistics.md reports."""
+    for num_docs, baseline, teacher, recovered in (
+        (200, 0.5, 0.7, 0.4),
+        (200, 0.5, 0.6, 0.4),
+        (200, 0.2, 0.3, 0.0),
+        (500, 0.5, 0.6, 0.4),
+        (500, 0.5, 0.6, 0.0),
+        (500, 0.5, 0.6, -0.3),
+        (500, 0.85, 0.9, 1.0),
+        (500, 0.5, 0.52, 0.4),
+        (2000, 0.5, 0.6, 0.4),
+        (2000, 0.3, 0.35, 0.4),
+    ):
+        yield binary_gap(num_docs, baseline, teacher, recovered)
+    sizes = [int(size) for size in MMLU.split()]
+    yield group_gap("57 tasks of MMLU's sizes", sizes, 0.02)
+    yield group_gap("57 tasks of MMLU's sizes", sizes, 0.05)
+    yield group_gap("57 tasks of MMLU's sizes", sizes, 0.02, recovered=0.0)
+    yield group_gap("14 tasks of 100", [100] * 14, 0.02)
+    yield group_gap("7 tasks of 100 to 700", [100, 200, 300, 400, 500, 600, 700], 0.02)
+    for num_docs in (62, 200, 1000):
+        yield bits_gap(num_docs, "lognormal", 1.0)
+        yield bits_gap(num_docs, "Pareto", 1.3)
+    yield real_gap("continuous", 30, 1.0)
+    yield real_gap("continuous", 100, 1.0)
+    yield real_gap("F1-like", 60, 0.2)
+    yield real_gap("F1-like", 200, 0.2)
+    yield real_gap("F1-like", 1000, 0.2)
+    yield corpus_gap("mcc", 277)
+    yield corpus_gap("f1", 1043)
+
+
+@dataclass(frozen=True)
+class GapRates:
+    """What was counted, as shares of the draws."""
+
+    held: float
+    """The interval holds the truth; one without bounds does."""
+    undefined: float
+    """The gap cannot be told from 0, so that no share of it is given."""
+    held_where_given: float
+    above_0: float
+    """The share is given and its interval lies above 0."""
+
+
+def simulate_gap(setting: GapSetting, draws: int, seed: int) -> GapRates:
+    """Simulate one setting; the same seed gives the same rates."""
+    rng = np.random.default_rng([seed, crc32(setting.name.encode())])
+    rows = []
+    for start in range(0, draws, CHUNK):
+        for one in setting.draw(rng, min(CHUNK, draws - start)):
+            found = one.recovered(LEVEL)
+            given = np.isfinite(found.low) & np.isfinite(found.high)
+            held = ~given | ((found.low <= setting.recovered) & (setting.recovered <= found.high))
+            rows.append(np.stack([held, given, given & (found.low > 0)]))
+    held, given, above = np.concatenate(rows, axis=1)
+    return GapRates(held.mean(), 1.0 - given.mean(), float(held[given].mean()) if given.any() else 1.0, above.mean())
+
+
+def print_gap(draws: int, seed: int, only: str) -> None:
+    """How often the interval of the recovered gap holds the truth."""
+    print("| setting | comparisons | holds the truth | no gap to be seen | holds the truth where given | above 0 |")
+    print("| --- | --: | --: | --: | --: | --: |")
+    for setting in gap_settings():
+        if only in setting.name:
+            number = min(draws, setting.max_draws or draws)
+            found = simulate_gap(setting, number, seed)
+            shares = (found.held, found.undefined, found.held_where_given, found.above_0)
+            print(f"| {setting.name} | {number:,} | {' | '.join(f'{share:.1%}' for share in shares)} |", flush=True)
+
+
 def print_alternatives(draws: int, seed: int, only: str) -> None:
     """Coverage of the difference by other intervals over the same units, beside the one that is used."""
     print("| setting | sandwich, U - 1 df | jackknife, U - 1 df | jackknife, Bell-McCaffrey df (used) |")
@@ -286,11 +483,15 @@ def main() -> None:
         "--few-changes", type=int, default=evidence.FEW_CHANGES, help="0: t intervals for all real scores"
     )
     parser.add_argument("--alternatives", action="store_true", help="compare intervals over units with each other")
+    parser.add_argument("--gap", action="store_true", help="the recovered gap of a student, a teacher and a baseline")
     parser.add_argument("--only", default="", help="only settings whose name holds this word")
     options = parser.parse_args()
     evidence.FEW_CHANGES = options.few_changes
     if options.alternatives:
         print_alternatives(options.draws, options.seed, options.only)
+        return
+    if options.gap:
+        print_gap(options.draws, options.seed, options.only)
         return
     print(
         "| setting | comparisons | difference | retention | above chance | passed at min-retention | passed at margin |"

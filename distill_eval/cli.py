@@ -23,9 +23,11 @@ from distill_eval.errors import DistillEvalError, UsageError, require
 from distill_eval.record import record
 
 if TYPE_CHECKING:
+    from distill_eval.compare_config import CompareConfig
+    from distill_eval.distill.answer.config import AnswerConfig
     from distill_eval.distill.cache_config import CacheTeacherConfig
     from distill_eval.distill.config import DistillConfig
-    from distill_eval.pipeline import CompareConfig, CurvesConfig
+    from distill_eval.pipeline import CurvesConfig
     from distill_eval.schema.retention import Retention
     from distill_eval.student.config import PrepareConfig
     from distill_eval.sweep.config import SweepConfig
@@ -34,6 +36,7 @@ GOES_ON = "; what was finished is kept, the same command goes on from there"
 RESUMES = {
     "CompareConfig": GOES_ON,
     "CacheTeacherConfig": GOES_ON,
+    "AnswerConfig": GOES_ON,
     "DistillConfig": "; the same command with --resume goes on from the last checkpoint",
     "SweepConfig": "; the same command with --resume goes on from the running trial's last checkpoint",
 }
@@ -103,6 +106,8 @@ def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
     if not is_main_process():
         return 0
     near = f", KL to the teacher {done.before.kl:.3f} -> {done.after.kl:.3f} nats" if done.after.kl is not None else ""
+    if done.before.uld is not None and done.after.uld is not None:
+        near = f", ULD distance to the teacher {done.before.uld:.3f} -> {done.after.uld:.3f}"
     print(f"Validation perplexity {done.before.perplexity:.2f} -> {done.after.perplexity:.2f}{near}")
     for finding in done.findings:
         print(f"{finding.weight}: {finding.text}")
@@ -141,6 +146,21 @@ def _cache_teacher(config: CacheTeacherConfig, argv: Sequence[str]) -> int:
     return 0
 
 
+def _answer(config: AnswerConfig, argv: Sequence[str]) -> int:
+    from distill_eval.distill.answer.stage import DATA, run
+
+    done = run(config, argv=argv, say=lambda line: print(line, flush=True))
+    cut_off = "kept" if done.keeps_cut_off else "left out"
+    print(
+        f"{done.num_completed:,} completed, {done.num_cut_off:,} cut off at {config.max_new_tokens:,} tokens "
+        f"({cut_off}), {done.num_empty:,} empty, {done.num_errored:,} errored"
+    )
+    if done.first_error is not None:
+        print(f"The same command asks again for what errored. The first error: {done.first_error}")
+    print(f"Answers: {config.output_dir / DATA} ({done.num_rows:,} rows)")
+    return 0
+
+
 def _cache_list(config: CacheListConfig, argv: Sequence[str]) -> int:
     del config, argv
     from rich.console import Console
@@ -168,7 +188,7 @@ def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
 
 VERBS = {
     "compare": (
-        "distill_eval.pipeline:CompareConfig",
+        "distill_eval.compare_config:CompareConfig",
         "What a student kept of its teacher, task by task, and whether the loss is real.",
     ),
     "prepare": (
@@ -188,6 +208,10 @@ VERBS = {
         "distill_eval.distill.cache_config:CacheTeacherConfig",
         "Keep what a teacher says about a data set, so that students train without it.",
     ),
+    "answer": (
+        "distill_eval.distill.answer.config:AnswerConfig",
+        "Have a teacher answer prompts, as a data set to train students on.",
+    ),
     "cache": ("distill_eval.cli:CacheConfig", "List or prune the evaluation cache."),
 }
 """Name to config, imported when it is asked for, and what `--help` says of it."""
@@ -198,6 +222,7 @@ RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
     "SweepConfig": _sweep,
     "CurvesConfig": _curves,
     "CacheTeacherConfig": _cache_teacher,
+    "AnswerConfig": _answer,
     "CacheListConfig": _cache_list,
     "CachePruneConfig": _cache_prune,
 }

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tyro.conf import Positional
 
+from distill_eval.compare_config import NONE, CompareConfig
 from distill_eval.device import is_main_process
 from distill_eval.errors import ArtifactError, UsageError, boundary, require
-from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.record import record, to_json
 from distill_eval.schema.model import ModelRef
 
@@ -23,57 +23,10 @@ if TYPE_CHECKING:
     from distill_eval.distill.stopping import OnValidation
     from distill_eval.evaluate.kept import PlannedTask, Progress, Scored
     from distill_eval.schema.distill import DistillRun
-    from distill_eval.schema.retention import Criterion, Power, Retention
+    from distill_eval.schema.retention import Power, Retention
     from distill_eval.schema.student import StudentInit
     from distill_eval.store import Store
     from distill_eval.student.config import PrepareConfig
-
-DEFAULT_MIN_RETENTION = 0.95
-
-
-@record
-class CompareConfig:
-    """What a student kept of its teacher, task by task, and whether the loss is real."""
-
-    teacher: str
-    """Hub name, NAME@REVISION, or a folder."""
-    student: tuple[str, ...]
-    """One or more students, comma-separated; they share one evaluation of the teacher."""
-    evaluation: EvaluateOptions
-    min_retention: float | None = None
-    """A task passes when student - min_retention * teacher is above 0, interval included (default: 0.95)."""
-    margin: float | None = None
-    """Instead: a task passes when student - teacher + margin is above 0, in the metric's own unit."""
-    level: float = 0.95
-    """Level of all confidence intervals."""
-    gate: bool = False
-    """Exit with 0 when every student passes, 3 when one fails, 4 when one is inconclusive."""
-    output_dir: Path = field(default_factory=lambda: Path("retention"))
-    """Where retention.json, samples-*.jsonl and report.md go."""
-
-    def __post_init__(self) -> None:
-        require(
-            bool(self.student) and all(self.student),
-            "--student: expected one or more models, e.g. --student org/a,org/b",
-        )
-        require(0 < self.level < 1, f"--level {self.level:g}: expected a number between 0 and 1, e.g. 0.95")
-        both = self.min_retention is not None and self.margin is not None
-        require(not both, "--margin and --min-retention are two ways to say the same: give one of them")
-        r, m = self.min_retention, self.margin
-        require(r is None or 0 < r <= 1, f"--min-retention {r}: expected a share between 0 and 1, e.g. 0.95")
-        require(
-            m is None or 0 <= m < math.inf, f"--margin {m}: expected 0 or more, e.g. 0.02 for two points of accuracy"
-        )
-
-    @property
-    def criterion(self) -> Criterion:
-        """The criterion in force, defaults filled in."""
-        from distill_eval.schema.retention import Criterion
-
-        share = self.min_retention
-        if share is None and self.margin is None:
-            share = DEFAULT_MIN_RETENTION
-        return Criterion(min_retention=share, margin=self.margin, level=self.level)
 
 
 @record
@@ -101,7 +54,7 @@ class Compared(NamedTuple):
 def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Sequence[str]) -> Compared:
     """Evaluate, compare, and write `retention.json`, `samples-*.jsonl` and `report.md` to the output folder.
 
-    A model or a task that is named twice is done once.
+    Baselines are evaluated as students are, on the same documents. A model or a task that is named twice is done once.
 
     Args:
         config: What to compare.
@@ -117,10 +70,11 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     from distill_eval.evaluate.run import Session
     from distill_eval.provenance import collect
 
-    students = dict.fromkeys(ModelRef.parse(text) for text in config.student)
+    students = config.students
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
     folder = config.output_dir.expanduser()
     _check_output(folder)
+    _check_baselines(config, store)
     announced: dict[str, PlannedTask] = {}
 
     def announce(plan: dict[str, PlannedTask]) -> None:
@@ -130,15 +84,41 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         announced.update(plan)
 
     session = Session(options, store, progress, announce)
-    scored = session.evaluate([ModelRef.parse(config.teacher), *students])
-    evaluated = [Evaluated(run=one.run, samples=one.samples) for one in scored]
-    provenance = collect(argv, session.device)
-    retention = compare_runs(evaluated[0], evaluated[1:], config.criterion, seed=options.seed, provenance=provenance)
+    extra = [ref for ref in dict.fromkeys(students.values()) if ref is not None and ref not in students]
+    refs = [ModelRef.parse(config.teacher), *students, *extra]
+    scored = session.evaluate(refs)
+    teacher, *others = (Evaluated(run=one.run, samples=one.samples) for one in scored)
+    known = dict(zip(refs[1:], others, strict=True))
+    retention = compare_runs(
+        teacher,
+        others[: len(students)],
+        config.criterion,
+        baselines=[None if ref is None else known[ref] for ref in students.values()],
+        seed=options.seed,
+        provenance=collect(argv, session.device),
+    )
     if not announced:  # all of it was in the cache
         for entry in {entry.task: entry for entry in retention.entries if entry.primary}.values():
             power = planned_power(entry.num_pairs, kind=entry.kind, level=config.level)
             progress.say(_detectable(entry.task, entry.num_pairs, power))
     return Compared(retention, _write(folder, retention, scored))
+
+
+def _check_baselines(config: CompareConfig, store: Store) -> None:
+    """Refuse a baseline that is the teacher or its student, by name or by content, before anything is scored."""
+    from distill_eval.evaluate.models import locate
+
+    trusted = config.evaluation.trust_remote_code
+    weights = functools.cache(lambda ref: locate(ref, store.file_digest, trust_remote_code=trusted).weights_digest)
+    teacher = ModelRef.parse(config.teacher)
+    for student, baseline in config.students.items():
+        for role, other in (("student", student), ("teacher", teacher)):
+            if baseline is not None and (baseline == other or weights(baseline) == weights(other)):
+                raise UsageError(
+                    f"--baseline {baseline} is the {role} {other if baseline != other else 'itself'}: expected another "
+                    f"model, the student trained without a teacher. Make one with distill-eval distill --baseline, or "
+                    f"write {NONE} for a student without one"
+                )
 
 
 def _write(folder: Path, retention: Retention, scored: Sequence[Scored]) -> Path:
@@ -148,7 +128,7 @@ def _write(folder: Path, retention: Retention, scored: Sequence[Scored]) -> Path
 
     report, facts = folder / "report.md", folder / "retention.json"
     text, content = render(retention), to_json(retention)
-    samples = dict(_sample_files(scored))
+    samples = dict(_sample_files(scored, len(retention.students)))
     _remove([report, facts])
     for name, lines in samples.items():
         write_atomic(folder / name, lines)
@@ -187,18 +167,24 @@ def _check_output(folder: Path) -> None:
     probe.unlink()
 
 
-def _sample_files(scored: Sequence[Scored]) -> list[tuple[str, str]]:
-    """Name and text of one JSON-lines file per model and task."""
+def _sample_files(scored: Sequence[Scored], num_students: int) -> list[tuple[str, str]]:
+    """Name and text of one JSON-lines file per model (the teacher, students, baselines) and task."""
     from distill_eval.record import to_json_line
 
     files = []
-    for place, one in enumerate(scored):
-        role = "teacher" if place == 0 else f"student{place if len(scored) > 2 else ''}"
+    num_baselines = len(scored) - 1 - num_students
+    roles = ["teacher", *_numbered("student", num_students), *_numbered("baseline", num_baselines)]
+    for role, one in zip(roles, scored, strict=True):
         model = _slug(Path(one.run.model.ref).name)
         for task, samples in one.samples.items():
             text = "".join(to_json_line(sample) for sample in samples)
             files.append((f"samples-{role}-{model}-{_slug(task)}.jsonl", text))
     return files
+
+
+def _numbered(role: str, number: int) -> list[str]:
+    """The role for each of so many models, with a number where there are several."""
+    return [f"{role}{place if number > 1 else ''}" for place in range(1, number + 1)]
 
 
 def _slug(name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from distill_eval.schema.answers import AnswersRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
 from distill_eval.schema.retention import Retention
@@ -28,6 +29,7 @@ ARTIFACTS = {
     "distill.json": DistillRun,
     "sweep.json": SweepRun,
     "teacher-cache.json": CacheManifest,
+    "answers.json": AnswersRun,
 }
 
 

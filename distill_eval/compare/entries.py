@@ -27,7 +27,7 @@ class Place(NamedTuple):
     group: str | None
 
 
-class _Judged(NamedTuple):
+class Judged(NamedTuple):
     """The estimates of one entry."""
 
     teacher: Estimate
@@ -46,7 +46,7 @@ def entry_of(measured: Measured, place: Place, criterion: Criterion) -> Entry:
         place: Its names.
         criterion: What a student must show.
     """
-    judged = _judge(measured, criterion)
+    judged = judge(measured, criterion)
     return Entry(
         student_ref=place.student_ref,
         task=place.task,
@@ -59,9 +59,9 @@ def entry_of(measured: Measured, place: Place, criterion: Criterion) -> Entry:
         group=place.group,
         num_tasks=measured.num_tasks,
         num_pairs=measured.num_pairs,
-        num_pairs_effective=_digits(measured.num_effective) or float(measured.num_pairs),
+        num_pairs_effective=digits(measured.num_effective) or float(measured.num_pairs),
         num_docs_total=measured.num_docs_total,
-        chance=_digits(measured.chance),
+        chance=digits(measured.chance),
         teacher=judged.teacher,
         student=judged.student,
         difference=judged.difference,
@@ -69,7 +69,7 @@ def entry_of(measured: Measured, place: Place, criterion: Criterion) -> Entry:
         retention_above_chance=judged.above_chance,
         contrast=judged.contrast,
         test=measured.test,
-        p_value=_digits(measured.p_value),
+        p_value=digits(measured.p_value),
         p_adjusted=None,
         flips=measured.flips,
         power=_power(measured, judged, criterion, primary=place.primary),
@@ -80,13 +80,14 @@ def entry_of(measured: Measured, place: Place, criterion: Criterion) -> Entry:
     )
 
 
-def _judge(measured: Measured, criterion: Criterion) -> _Judged:
+def judge(measured: Measured, criterion: Criterion) -> Judged:
+    """The estimates of what was measured; see `Entry` for what each is."""
     evidence, level = measured.evidence, criterion.level
     if evidence is None:
         return _without_evidence(measured)
     why = f"{measured.num_pairs} document(s) show no variance to make an interval from"
     teacher, student, difference = (
-        _estimate(evidence.linear(*weights, level), why) for weights in ((0.0, 1.0), (1.0, 0.0), (1.0, -1.0))
+        estimate(evidence.linear(*weights, level), why) for weights in ((0.0, 1.0), (1.0, 0.0), (1.0, -1.0))
     )
     # Where lower is better the roles are exchanged, so that below, more is better and the second is the standard.
     better = evidence if measured.higher_is_better else evidence.inverse()
@@ -94,17 +95,17 @@ def _judge(measured: Measured, criterion: Criterion) -> _Judged:
     contrast = better.linear(1.0, -1.0 if share is None else -share, level)
     shifted = Interval(contrast.value + margin, contrast.stderr, contrast.low + margin, contrast.high + margin)
     standard = "teacher's" if measured.higher_is_better else "student's"
-    return _Judged(
+    return Judged(
         teacher=teacher,
         student=student,
         difference=difference,
         retention=_ratio(better, 0.0, level, standard),
         above_chance=_above_chance(measured, evidence, teacher, level),
-        contrast=_estimate(shifted, why),
+        contrast=estimate(shifted, why),
     )
 
 
-def _without_evidence(measured: Measured) -> _Judged:
+def _without_evidence(measured: Measured) -> Judged:
     """The scores as lm-eval computed them, and why nothing is known about them."""
     teacher, student = measured.lm_eval_teacher, measured.lm_eval_student
     gap = None if teacher is None or student is None else student - teacher
@@ -114,10 +115,10 @@ def _without_evidence(measured: Measured) -> _Judged:
         why = measured.reason if value is not None else measured.lm_eval_reason
         return Estimate(value=value, reason=why or measured.reason)
 
-    return _Judged(
+    return Judged(
         teacher=score(teacher),
         student=score(student),
-        difference=Estimate(value=_digits(gap), reason=measured.reason),
+        difference=Estimate(value=digits(gap), reason=measured.reason),
         retention=nothing,
         above_chance=nothing,
         contrast=nothing,
@@ -130,7 +131,7 @@ def _ratio(evidence: Evidence, chance: float, level: float, standard: str) -> Es
         return Estimate(
             value=None, reason=f"the {standard} score is not above {chance:g}, so a ratio to it is undefined"
         )
-    return _estimate(found, f"the {standard} score cannot be told from {chance:g}, so the interval has no bounds")
+    return estimate(found, f"the {standard} score cannot be told from {chance:g}, so the interval has no bounds")
 
 
 def _above_chance(measured: Measured, evidence: Evidence, teacher: Estimate, level: float) -> Estimate:
@@ -143,22 +144,22 @@ def _above_chance(measured: Measured, evidence: Evidence, teacher: Estimate, lev
     return _ratio(evidence, measured.chance, level, "teacher's")
 
 
-def _estimate(found: Interval, why: str) -> Estimate:
+def estimate(found: Interval, why: str) -> Estimate:
     """The estimate with its undefined parts as `None`; `why` is kept where one is."""
     # First to a fixed place: what should be 0 is a few bits beside it, and has no significant digits.
-    value, stderr, low, high = (_digits(round(float(part[0]), DIGITS)) for part in found)
+    value, stderr, low, high = (digits(round(float(part[0]), DIGITS)) for part in found)
     known = None not in (value, stderr, low, high)
     return Estimate(value=value, stderr=stderr, ci_low=low, ci_high=high, reason=None if known else why)
 
 
-def _digits(value: float | None) -> float | None:
+def digits(value: float | None) -> float | None:
     """To `DIGITS` significant digits; `None` for what is not a finite number."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{DIGITS}g}")
 
 
-def _power(measured: Measured, judged: _Judged, criterion: Criterion, *, primary: bool) -> Power:
+def _power(measured: Measured, judged: Judged, criterion: Criterion, *, primary: bool) -> Power:
     """What could be known before the run, and what is known after it."""
     planned = planned_power(measured.num_pairs, kind=measured.kind, level=criterion.level)
     drop, settle, reasons = None, None, [planned.reason]
@@ -182,7 +183,7 @@ def _power(measured: Measured, judged: _Judged, criterion: Criterion, *, primary
         power=planned.power,
         planned_detectable_drop=planned.planned_detectable_drop,
         planned_discordance=planned.planned_discordance,
-        detectable_drop=_digits(drop),
+        detectable_drop=digits(drop),
         num_docs_to_settle=settle,
         reason="; ".join(reason for reason in reasons if reason) or None,
     )

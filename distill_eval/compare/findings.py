@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from distill_eval.compare.verdict import allowed_loss
 from distill_eval.schema.evals import EvalRun
-from distill_eval.schema.retention import Criterion, Entry, Finding
+from distill_eval.schema.model import ModelFacts
+from distill_eval.schema.retention import Bought, Criterion, Entry, Finding, Outcome
 
 WEIGHTS = ("high", "medium", "low")
 
@@ -20,11 +21,19 @@ however many they are (measured in docs/design/statistics.md)."""
 
 
 def find_all(
-    teacher: EvalRun, students: Sequence[EvalRun], entries: Sequence[Entry], criterion: Criterion
+    teacher: EvalRun,
+    students: Sequence[EvalRun],
+    baselines: Sequence[EvalRun],
+    entries: Sequence[Entry],
+    criterion: Criterion,
 ) -> tuple[Finding, ...]:
     """Every finding, the heaviest first, else in the order of students and tasks; each said once."""
     found: list[Finding] = []
+    facts = {run.model.ref: run.model for run in (*students, *baselines)}
     for student in students:
+        mine = [entry for entry in entries if entry.student_ref == student.model.ref]
+        found += _bought_findings(student.model, facts, mine)
+    for student in (*students, *baselines):
         found += _run_findings(teacher, student)
         found += _scorer_findings(student)
     found += _scorer_findings(teacher)
@@ -80,6 +89,33 @@ def _scorer_findings(run: EvalRun) -> list[Finding]:
 
 def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more tasks" if len(names) > 3 else "")
+
+
+def _bought_findings(student: ModelFacts, facts: Mapping[str, ModelFacts], entries: Sequence[Entry]) -> list[Finding]:
+    """Where the teacher did harm or nothing at all, and a baseline that is not the same student."""
+    held = [(entry, entry.bought) for entry in entries if entry.bought is not None]
+    if not held:
+        return []
+    baseline = facts[held[0][1].baseline_ref]
+    texts = []
+    if (student.architecture, student.num_parameters) != (baseline.architecture, baseline.num_parameters):
+        texts.append(
+            f"Is a {student.architecture} of {student.num_parameters:,} parameters, its baseline {baseline.ref} a "
+            f"{baseline.architecture} of {baseline.num_parameters:,}: the difference is not distillation's alone."
+        )
+    worse = [f"{entry.task} ({_change(entry, bought)})" for entry, bought in held if bought.outcome == "worse"]
+    if worse:
+        texts.append(f"Is worse than its baseline {baseline.ref} on {_names(worse)}: there distillation did harm.")
+    outcomes: set[Outcome] = {bought.outcome for _, bought in held if bought.outcome is not None}
+    if outcomes == {"unclear"}:
+        tasks = _names([entry.task for entry, bought in held if bought.outcome is not None])
+        texts.append(f"Cannot be told from its baseline {baseline.ref} on {tasks}: no gain of distillation is shown.")
+    return [Finding(weight="high", subject=student.ref, text=text) for text in texts]
+
+
+def _change(entry: Entry, bought: Bought) -> str:
+    value = bought.difference.value or 0.0
+    return f"{'+' if value > 0 else '-'}{amount(abs(value), entry.unit)}"
 
 
 def _task_findings(entries: Sequence[Entry], criterion: Criterion) -> list[Finding]:

@@ -61,6 +61,10 @@ class Measured(NamedTuple):
     num_worse: int = 0
     chance: float | None = None
     flips: Flips | None = None
+    aggregation: str = ""
+    """lm-eval's name; of one corpus metric only, as are the items."""
+    items: tuple[tuple[str, str], ...] = ()
+    """Per document, the teacher's and the student's item."""
 
 
 def measure_task(task: PairedTask, key: Key, *, level: float, seed: int) -> Measured:
@@ -193,14 +197,16 @@ def _flips(metric: PairedMetric, *, higher_is_better: bool) -> Flips:
 def _with_bootstrap(found: Measured, task: PairedTask, metric: PairedMetric, level: float, seed: int) -> Measured:
     """Evidence for a function of all documents together."""
     run = metric.teacher
-    items = [(teacher.item, student.item) for teacher, student in metric.samples]
-    if any(item is None for both in items for item in both):
+    stored = [(teacher.item, student.item) for teacher, student in metric.samples]
+    items = tuple((teacher, student) for teacher, student in stored if teacher is not None and student is not None)
+    if len(items) < len(stored):
         return found._replace(reason="its documents were stored without what the score is made of")
     name = f"{task.teacher.task}/{run.metric}/{run.filter}"
     rng = np.random.default_rng([seed, crc32(name.encode())])
-    evidence = resample([(t or "", s or "") for t, s in items], run.aggregation, level=level, rng=rng)
+    evidence = resample(items, run.aggregation, level=level, rng=rng)
     if isinstance(evidence, str):
         return found._replace(reason=evidence)
+    found = found._replace(aggregation=run.aggregation, items=items)
     return found._replace(evidence=evidence, test="paired bootstrap", p_value=evidence.p_value())
 
 

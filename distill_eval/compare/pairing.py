@@ -72,6 +72,14 @@ def pair(teacher: Evaluated, student: Evaluated) -> dict[str, PairedTask]:
     return paired
 
 
+def exchanged(paired: Mapping[str, PairedTask]) -> dict[str, PairedTask]:
+    """The same with both models' roles exchanged."""
+    return {
+        name: PairedTask(task.student, task.teacher, tuple((student, teacher) for teacher, student in task.documents))
+        for name, task in paired.items()
+    }
+
+
 def pair_metric(task: PairedTask, metric: str, filter_name: str) -> PairedMetric:
     """One metric of a paired task.
 

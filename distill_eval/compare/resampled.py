@@ -1,7 +1,7 @@
 """Metrics that are a function of all documents together, by the paired bootstrap over documents.
 
-A document is a triple (gold, teacher's answer, student's answer). Only the counts of equal triples matter, so one
-resample is one multinomial draw and the order of the documents does not. Intervals are percentile intervals, taken
+A document is a row (gold, one model's answer, another's ...). Only the counts of equal rows matter, so one resample is
+one multinomial draw and the order of the documents does not. Intervals are percentile intervals, taken
 somewhat further out in the tails so that they are right for a mean of few documents too (Hesterberg 2015, The American
 Statistician 69:371-386, section 4.3, "expanded percentile interval").
 """
@@ -117,6 +117,16 @@ class Resampled(NamedTuple):
         return float(min(1.0, 2.0 * (side + 1) / (difference.size + 1)))
 
 
+class Scores(NamedTuple):
+    """One model's score: as observed, per resample, and had a few more documents been of one kind."""
+
+    observed: float
+    resampled: Floats
+    """Shape (resamples,)."""
+    extended: Floats
+    """Shape (gold, answer)."""
+
+
 def resample(
     items: Sequence[tuple[str, str]],
     aggregation: str,
@@ -137,21 +147,58 @@ def resample(
     Returns:
         The evidence, or why there is none.
     """
+    scores = resample_models(items, aggregation, level=level, rng=rng, num_resamples=num_resamples)
+    if isinstance(scores, str):
+        return scores
+    teacher, student = scores
+    return Resampled(
+        num_docs=float(len(items)),
+        observed=(student.observed, teacher.observed),
+        student=student.resampled,
+        teacher=teacher.resampled,
+        extended=np.stack(kinds_of_document([student.extended, teacher.extended]), axis=-1),
+    )
+
+
+def kinds_of_document(extended: Sequence[Floats]) -> list[Floats]:
+    """The models' `Scores.extended` for every kind of document: one gold label and one answer of each model."""
+    size, num_models = len(extended[0]), len(extended)
+    gold, *answers = np.indices((size,) * (num_models + 1)).reshape(num_models + 1, -1)
+    return [score[gold, answer] for score, answer in zip(extended, answers, strict=True)]
+
+
+def resample_models(
+    items: Sequence[Sequence[str]],
+    aggregation: str,
+    *,
+    level: float,
+    rng: np.random.Generator,
+    num_resamples: int = NUM_RESAMPLES,
+) -> list[Scores] | str:
+    """The scores of any number of models on the same resamples; see `resample`.
+
+    Args:
+        items: Per document, one item of each model.
+        aggregation: lm-eval's name.
+        level: As in `resample`.
+        rng: The only source of randomness.
+        num_resamples: How many.
+    """
     if aggregation not in STATISTICS:
         known = ", ".join(sorted(STATISTICS))
         return f"the aggregation {aggregation} is not one whose uncertainty is known ({known})"
-    pairs = [(json.loads(teacher), json.loads(student)) for teacher, student in items]
-    if not all(isinstance(one, list) and len(one) == 2 and _scalars(one) for both in pairs for one in both):
+    read = [[json.loads(item) for item in document] for document in items]
+    if not all(isinstance(one, list) and len(one) == 2 and _scalars(one) for document in read for one in document):
         return "its documents are not pairs of a gold label and an answer"
-    triples = [(gold, of_teacher, of_student) for (gold, of_teacher), (_, of_student) in pairs]
-    labels = sorted({label for triple in triples for label in triple}, key=lambda label: (str(type(label)), label))
+    rows = [(document[0][0], *(answer for _, answer in document)) for document in read]
+    labels = sorted({label for row in rows for label in row}, key=lambda label: (str(type(label)), label))
     if aggregation == "f1":
         if not set(labels) <= {0, 1}:
             return f"f1 is known for the answers 0 and 1 only, not for {labels[:5]}"
         labels = [0, 1]
     if len(labels) > MAX_LABELS:
         return f"{len(labels)} distinct answers are more than the {MAX_LABELS} of a classification"
-    return _bootstrap(triples, labels, STATISTICS[aggregation], level, rng, num_resamples)
+    return _bootstrap(rows, labels, STATISTICS[aggregation], level, rng, num_resamples)
 
 
 def _scalars(pair: list[Any]) -> bool:
@@ -159,36 +206,28 @@ def _scalars(pair: list[Any]) -> bool:
 
 
 def _bootstrap(
-    triples: Sequence[tuple[Any, Any, Any]],
+    rows: Sequence[tuple[Any, ...]],
     labels: list[Any],
     statistic: Statistic,
     level: float,
     rng: np.random.Generator,
     num_resamples: int,
-) -> Resampled:
+) -> list[Scores]:
     place = {label: index for index, label in enumerate(labels)}
-    size, num_docs = len(labels), len(triples)
-    seen = Counter(tuple(place[label] for label in triple) for triple in triples)
+    size, num_docs = len(labels), len(rows)
+    seen = Counter(tuple(place[label] for label in row) for row in rows)
     cells = np.array(sorted(seen))
     counts = np.array([seen[tuple(cell)] for cell in cells.tolist()], dtype=np.float64)
     one_hot = np.eye(size * size)
     draws = rng.multinomial(num_docs, counts / num_docs, size=num_resamples)
     more = unseen_documents(np.array([float(num_docs)]), level)[0] if num_docs > 1 else np.inf
 
-    def scores(answer: NDArray[np.intp]) -> tuple[float, Floats, Floats]:
+    def scores(answer: NDArray[np.intp]) -> Scores:
         cell = one_hot[cells[:, 0] * size + answer]
         table = counts @ cell
         extended = one_hot if np.isinf(more) else table + more * one_hot
         shaped = (part.reshape(-1, size, size) for part in (table, draws @ cell, extended))
         observed, resampled, after = (statistic(part) for part in shaped)
-        return float(observed[0]), resampled, after.reshape(size, size)
+        return Scores(float(observed[0]), resampled, after.reshape(size, size))
 
-    teacher, student = scores(cells[:, 1]), scores(cells[:, 2])
-    gold, of_teacher, of_student = np.indices((size, size, size)).reshape(3, -1)
-    return Resampled(
-        num_docs=float(num_docs),
-        observed=(student[0], teacher[0]),
-        student=student[1],
-        teacher=teacher[1],
-        extended=np.stack([student[2][gold, of_student], teacher[2][gold, of_teacher]], axis=-1),
-    )
+    return [scores(answers) for answers in cells[:, 1:].T]

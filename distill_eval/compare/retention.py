@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from distill_eval.compare.bought import Against, adjusted, bought_of
 from distill_eval.compare.entries import Place, entry_of
 from distill_eval.compare.findings import find_all
 from distill_eval.compare.groups import Group, Key, aggregating, group_of, has, task_keys
 from distill_eval.compare.measure import Measured, measure_group, measure_task
-from distill_eval.compare.pairing import Evaluated, PairedTask, pair
+from distill_eval.compare.pairing import Evaluated, PairedTask, exchanged, pair
 from distill_eval.compare.significance import holm
 from distill_eval.compare.verdict import check_criterion, check_margin, student_verdict
 from distill_eval.errors import require
-from distill_eval.schema.evals import TaskRun
+from distill_eval.schema.evals import EvalRun, TaskRun
 from distill_eval.schema.retention import Criterion, Entry, Provenance, Retention, TaskFacts
 
 
@@ -22,6 +23,7 @@ def compare(
     students: Sequence[Evaluated],
     criterion: Criterion,
     *,
+    baselines: Sequence[Evaluated | None] = (),
     seed: int,
     provenance: Provenance,
 ) -> Retention:
@@ -33,6 +35,7 @@ def compare(
         teacher: The teacher's evaluation.
         students: The students', on the same documents.
         criterion: What a student must show on every task.
+        baselines: For each student the same one trained without a teacher, or `None`; empty: none has one.
         seed: Of the bootstrap, which only corpus metrics need.
         provenance: Copied into the result.
 
@@ -44,19 +47,21 @@ def compare(
     check_criterion(criterion)
     require(len(students) > 0, "there is no student to compare: name one with --student")
     entries: list[Entry] = []
-    for student in students:
-        entries += _entries(teacher, student, criterion, seed)
+    for student, baseline in zip(students, baselines or [None] * len(students), strict=True):
+        entries += _entries(teacher, student, baseline, criterion, seed)
     check_margin(criterion, {entry.task: entry.kind for entry in entries if entry.primary})
     refs = [student.run.model.ref for student in students]
+    without = list({one.run.model.ref: one.run for one in baselines if one is not None}.values())
     return Retention(
         criterion=criterion,
         teacher=teacher.run.model,
         students=tuple(student.run.model for student in students),
+        baselines=tuple(baseline.model for baseline in without),
         manifest=teacher.run.manifest,
         tasks=tuple(_facts(task) for task in teacher.run.tasks),
         entries=tuple(entries),
         verdicts=tuple(student_verdict(ref, [entry for entry in entries if entry.student_ref == ref]) for ref in refs),
-        findings=find_all(teacher.run, [student.run for student in students], entries, criterion),
+        findings=find_all(teacher.run, [student.run for student in students], without, entries, criterion),
         provenance=provenance,
     )
 
@@ -75,24 +80,41 @@ def _facts(task: TaskRun) -> TaskFacts:
     )
 
 
-def _entries(teacher: Evaluated, student: Evaluated, criterion: Criterion, seed: int) -> list[Entry]:
+def _entries(
+    teacher: Evaluated, student: Evaluated, baseline: Evaluated | None, criterion: Criterion, seed: int
+) -> list[Entry]:
     """The entries of one student: every group before the tasks, Holm's adjustment over the primary ones."""
-    paired = pair(teacher, student)
-    groups = aggregating(teacher.run.groups, teacher.run.tasks)
+    places = _places(teacher.run, student.run.model.ref)
+    measured = _Measuring(pair(teacher, student), criterion.level, seed)
+    entries = _adjusted([entry_of(measured.at(place, group), place, criterion) for place, group in places])
+    if baseline is None:
+        return entries
+    without = exchanged(pair(teacher, baseline))
+    of_teacher = _Measuring(without, criterion.level, seed)
+    of_student = _Measuring(pair(baseline, student), criterion.level, seed)
+    ref = baseline.run.model.ref
+    for index, (place, group) in enumerate(places):
+        if place.primary:
+            against = Against(of_student.at(place, group), of_teacher.at(place, group))
+            bought = bought_of(against, ref, criterion, name="/".join((place.task, *place.key)), seed=seed)
+            entries[index] = replace(entries[index], bought=bought)
+    return adjusted(entries, criterion.level)
+
+
+def _places(teacher: EvalRun, ref: str) -> list[tuple[Place, Group | None]]:
+    """What is compared of one student, in the order of the entries; a group beside its places."""
+    groups = aggregating(teacher.groups, teacher.tasks)
     inside = {name for group in groups for name in group.members}
-    measured = _Measuring(paired, criterion.level, seed)
-    judged: list[tuple[Place, Measured]] = []
-    ref = student.run.model.ref
+    found: list[tuple[Place, Group | None]] = []
     for group in groups:
         for key in group.keys:
-            place = Place(ref, group.spec.group, key, group.judged and key == group.primary, group.parent)
-            judged.append((place, measured.group(group, key)))
-    for task in teacher.run.tasks:
-        shown_under = group_of(task.task, groups, teacher.run.groups)
+            primary = group.judged and key == group.primary
+            found.append((Place(ref, group.spec.group, key, primary, group.parent), group))
+    for task in teacher.tasks:
+        shown_under = group_of(task.task, groups, teacher.groups)
         for key, primary in task_keys(task).items():
-            place = Place(ref, task.task, key, primary and task.task not in inside, shown_under)
-            judged.append((place, measured.task(task.task, key)))
-    return _adjusted([entry_of(found, place, criterion) for place, found in judged])
+            found.append((Place(ref, task.task, key, primary and task.task not in inside, shown_under), None))
+    return found
 
 
 class _Measuring:
@@ -101,6 +123,10 @@ class _Measuring:
     def __init__(self, paired: Mapping[str, PairedTask], level: float, seed: int) -> None:
         self._paired, self._level, self._seed = paired, level, seed
         self._known: dict[tuple[str, Key], Measured] = {}
+
+    def at(self, place: Place, group: Group | None) -> Measured:
+        """What stands at a place: a metric of a task, or of the group."""
+        return self.task(place.task, place.key) if group is None else self.group(group, place.key)
 
     def task(self, name: str, key: Key) -> Measured:
         """One metric of one task."""

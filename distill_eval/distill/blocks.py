@@ -22,6 +22,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from distill_eval.distill.data_config import Packing
 from distill_eval.distill.packing import Block, Counts
 from distill_eval.distill.text import Flags, Ids
+from distill_eval.distill.their_rows import TheirWindows, their_row
 
 IGNORED = -100
 """The label of a position that predicts nothing, as in transformers."""
@@ -30,7 +31,8 @@ FORMAT = 1
 
 Offsets: TypeAlias = npt.NDArray[np.int64]
 Row: TypeAlias = dict[str, Tensor]
-"""`input_ids`, `position_ids`, `shift_labels` [T] int64 and `index` [] int64."""
+"""`input_ids`, `position_ids`, `shift_labels` [T] int64 and `index` [] int64; with a teacher that has another tokenizer
+what `their_rows.their_row` adds."""
 
 
 class Blocks(Dataset[Row]):
@@ -54,18 +56,21 @@ class Blocks(Dataset[Row]):
         self.packing, self.max_length, self.counts = packing, max_length, counts
         ids: list[Ids] = [np.empty(0, np.uint32)]
         scored: list[Flags] = [np.empty(0, np.bool_)]
-        after, ends, last = [], [0], [0]
+        after, ends, last, theirs = [], [0], [0], []
         for block in blocks:
             for window in block:
                 ids.append(window.ids_M)
                 scored.append(window.scored_M)
                 after.append(window.after)
                 ends.append(ends[-1] + len(window.ids_M))
+                if window.theirs is not None:
+                    theirs.append(window.theirs)
             last.append(len(after))
         self._ids_M, self._scored_M = np.concatenate(ids), np.concatenate(scored)
         self._after_W = np.array(after, dtype=np.uint32)
         self._tokens_W1: Offsets = np.array(ends, dtype=np.int64)
         self._windows_B1: Offsets = np.array(last, dtype=np.int64)
+        self._theirs = TheirWindows(theirs) if theirs else None
 
     def __len__(self) -> int:
         return len(self._windows_B1) - 1
@@ -74,13 +79,9 @@ class Blocks(Dataset[Row]):
         first, last = int(self._windows_B1[index]), int(self._windows_B1[index + 1])
         ends = self._tokens_W1[first : last + 1]
         begin, end = int(ends[0]), int(ends[-1])
-        return _row(
-            self._ids_M[begin:end],
-            self._scored_M[begin:end],
-            starts=ends[:-1] - begin,
-            after=self._after_W[first:last],
-            index=index,
-        )
+        scored, starts = self._scored_M[begin:end], ends[:-1] - begin
+        row = _row(self._ids_M[begin:end], scored, starts=starts, after=self._after_W[first:last], index=index)
+        return row if self._theirs is None else row | self._theirs.row(first, starts.tolist(), scored, begin)
 
     @property
     def num_tokens(self) -> int:
@@ -91,6 +92,13 @@ class Blocks(Dataset[Row]):
     def num_scored_tokens(self) -> int:
         """Positions that predict a token."""
         return int(self._scored_M.sum())
+
+    @property
+    def paired_share(self) -> float | None:
+        """Scored positions at which a teacher with another tokenizer has read the same text; `None` without one."""
+        if self._theirs is None:
+            return None
+        return self._theirs.num_paired(self._scored_M) / self.num_scored_tokens
 
     @property
     def padding_share(self) -> float:
@@ -108,6 +116,7 @@ class Blocks(Dataset[Row]):
             (self._after_W, "<u4"),
             (self._tokens_W1, "<i8"),
             (self._windows_B1, "<i8"),
+            *(self._theirs.arrays() if self._theirs else ()),
         ):
             sha.update(array.astype(kind, copy=False).tobytes())
         return sha.hexdigest()
@@ -168,13 +177,16 @@ def _padded(values_T: Tensor, longest: int, value: int) -> Tensor:
 
 def _from_windows(block: Block, index: int) -> Row:
     sizes = np.cumsum([0, *(len(window.ids_M) for window in block)])
-    return _row(
+    scored = np.concatenate([window.scored_M for window in block])
+    row = _row(
         np.concatenate([window.ids_M for window in block]),
-        np.concatenate([window.scored_M for window in block]),
+        scored,
         starts=sizes[:-1],
         after=np.array([window.after for window in block], dtype=np.uint32),
         index=index,
     )
+    theirs = [window.theirs for window in block if window.theirs is not None]
+    return row | their_row(theirs, scored) if theirs else row
 
 
 def _row(ids: Ids, scored: Flags, *, starts: Offsets, after: Ids, index: int) -> Row:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from distill_eval.distill import shards
-from distill_eval.distill.kept_rows import Rows, decode
+from distill_eval.distill.kept_rows import HiddenRows, Rows, decode, decode_hidden, separate
 from distill_eval.errors import ArtifactError, UsageError, boundary
 from distill_eval.record import from_json
-from distill_eval.schema.teacher_cache import SCHEMA_VERSION, CacheKey, CacheManifest, Shard
+from distill_eval.schema.teacher_cache import SCHEMA_VERSION, CacheManifest, Shard
 
 MANIFEST = "manifest.json"
 R = TypeVar("R", bound=Rows)
@@ -71,25 +71,29 @@ class CachedSignal:
 
         Args:
             index_B: A batch's `index`.
-            kind: `SampledRows`, `TopKRows` or `HiddenRows`, whichever the cache holds.
+            kind: `SampledRows`, `TopKRows` or `HiddenRows`, as far as the cache holds them.
 
         Raises:
             ArtifactError: a shard is damaged.
             UsageError: the cache holds rows of another kind, or no such block.
         """
-        found = [self._block(index) for index in index_B.tolist()]
+        found = [self._block(index, hidden=kind is HiddenRows) for index in index_B.tolist()]
         if not isinstance(found[0], kind):
             raise UsageError(f"{self._folder} holds {self.manifest.key.kind} rows, not {kind.__name__}")
         return kind(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
-    def _block(self, index: int) -> Rows:
+    def _block(self, index: int, *, hidden: bool) -> Rows:
         if not 0 <= index < self.manifest.key.num_blocks:
             raise UsageError(f"{self._folder} holds blocks 0 to {self.manifest.key.num_blocks - 1}, not {index}")
         number, place = divmod(index, self.manifest.blocks_per_shard)
         if number not in self._readers:
             self._readers[number] = self._open(self.manifest.shards[number])
         data, num_rows = self._readers[number].block(place)
-        return decode(data, num_rows, self.manifest.key)
+        key = self.manifest.key
+        if key.kind == "hidden" or not key.layers:
+            return decode(data, num_rows, key)
+        soft, states = separate(data)
+        return decode_hidden(states, num_rows, key) if hidden else decode(soft, num_rows, key)
 
     def _open(self, shard: Shard) -> shards.ShardReader:
         path = self._folder / shard.name
@@ -118,7 +122,7 @@ def read_manifest(folder: Path) -> CacheManifest | None:
     return manifest
 
 
-def differences(key: CacheKey, expected: Mapping[str, Any]) -> list[str]:
+def differences(key: object, expected: Mapping[str, Any]) -> list[str]:
     """What is not as expected, one phrase per field; digests are shortened."""
     pairs = [(name, getattr(key, name), value) for name, value in expected.items()]
     return [f"{name} {_short(found)} there, {_short(value)} here" for name, found, value in pairs if found != value]

@@ -67,7 +67,7 @@ def _marked(tokenizer: Any, conversation: list[Message]) -> Tokens:
 
 
 def _by_prefix(tokenizer: Any, conversation: list[Message]) -> Tokens:
-    whole = _render(tokenizer, conversation, prompt=False)
+    whole = render(tokenizer, conversation, prompt=False)
     spans = [
         _span(tokenizer, conversation, number, whole)
         for number, message in enumerate(conversation)
@@ -84,8 +84,8 @@ def _by_prefix(tokenizer: Any, conversation: list[Message]) -> Tokens:
 
 def _span(tokenizer: Any, conversation: list[Message], number: int, whole: str) -> tuple[int, int]:
     """Where the answer that is message `number` begins and ends in the whole text, in characters."""
-    before = _render(tokenizer, conversation[:number], prompt=True)
-    after = whole if number == len(conversation) - 1 else _render(tokenizer, conversation[: number + 1], prompt=False)
+    before = render(tokenizer, conversation[:number], prompt=True)
+    after = whole if number == len(conversation) - 1 else render(tokenizer, conversation[: number + 1], prompt=False)
     if not (after.startswith(before) and whole.startswith(after)):
         raise DataError(
             f"the answers of the conversation {_start(conversation)} cannot be found: the chat template of "
@@ -95,7 +95,17 @@ def _span(tokenizer: Any, conversation: list[Message], number: int, whole: str) 
     return len(before), len(after)
 
 
-def _render(tokenizer: Any, conversation: Sequence[Message], *, prompt: bool) -> str:
+def render(tokenizer: Any, conversation: Sequence[Message], *, prompt: bool) -> str:
+    """The text that the tokenizer's chat template makes of a conversation.
+
+    Args:
+        tokenizer: With a chat template.
+        conversation: Its messages.
+        prompt: Whether the beginning of an answer comes behind them.
+
+    Raises:
+        DataError: the template refuses the conversation.
+    """
     with boundary(DataError, f"the chat template refuses the conversation {_start(conversation)}"):
         return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=prompt))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill_eval.distill.data_config import DataConfig
+from distill_eval.distill.on_policy_config import OnPolicyConfig
 from distill_eval.errors import require
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
@@ -21,8 +22,8 @@ class LossConfig:
     """Weight of the soft term; 0 trains on the text alone."""
     temperature: float = 2.0
     """Divides the logits of both models in the soft term."""
-    loss: Literal["forward_kl", "reverse_kl", "jsd", "tv"] = "forward_kl"
-    """The divergence D between teacher and student."""
+    loss: Literal["forward_kl", "reverse_kl", "jsd", "tv", "uld"] = "forward_kl"
+    """The divergence D between teacher and student; uld compares sorted probabilities, across different tokenizers."""
     beta: float = 0.5
     """The teacher's weight in the mixture of jsd."""
     feature_weight: float = 0.0
@@ -87,7 +88,7 @@ class TrainingConfig:
     patience: int | None = None
     """Stop after this many validations without a better perplexity."""
     stop_within: float | None = None
-    """Stop when validation perplexity is within this share of the teacher's, e.g. 0.02."""
+    """Stop when validation perplexity is within this share of the teacher's, e.g. 0.02 (with uld: bits per byte)."""
     max_skipped: int = 5
     """Stop after this many batches whose loss or gradient was not a number; the last one is saved."""
     seed: int = 1234
@@ -130,6 +131,7 @@ class DistillConfig:
     data: DataConfig
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    own_text: OnPolicyConfig = field(default_factory=OnPolicyConfig)
     baseline: bool = False
     """Train without the teacher (alpha 0) on the same data in the same order: what distillation is measured by."""
     output_dir: Path
@@ -158,10 +160,57 @@ class DistillConfig:
             all(_is_weight(weight) for weight in weights),
             f"--teacher-weights {','.join(weights)}: expected numbers above 0, e.g. 2,1",
         )
-        needs_live = self.loss.feature_weight > 0 or self.loss.attention_weight > 0
+        cached = self.cached_teacher is not None
         require(
-            not needs_live or (len(self.teacher) == 1 and self.cached_teacher is None) or self.baseline,
-            "--feature-weight and --attention-weight need one live teacher: its layers are compared",
+            not cached or self.loss.attention_weight == 0 or self.baseline,
+            f"--attention-weight {self.loss.attention_weight:g}: a cached teacher has no attention maps: they take a "
+            "number per head and pair of tokens. Leave it out, or train with a live --teacher",
+        )
+        needs_one = self.loss.feature_weight > 0 or self.loss.attention_weight > 0
+        require(
+            not needs_one or cached or len(self.teacher) == 1 or self.baseline,
+            "--feature-weight and --attention-weight need one teacher: its layers are compared",
+        )
+        if self.own_text.on_policy > 0:
+            self._check_own_text()
+        if self.loss.loss == "uld":
+            self._check_across_tokenizers()
+
+    def _check_across_tokenizers(self) -> None:
+        require(
+            len(self.teacher) == 1 and self.cached_teacher is None,
+            "--loss uld compares the student with one live --teacher, which reads the text in its own tokens",
+        )
+        require(
+            self.loss.feature_weight == 0 and self.loss.attention_weight == 0,
+            "--loss uld: the layers of models with different tokenizers stand at different places of the text. Leave "
+            "--feature-weight and --attention-weight out",
+        )
+        require(
+            self.own_text.on_policy == 0,
+            "--on-policy needs a teacher with the student's tokenizer: leave it or --loss uld out",
+        )
+        require(
+            self.data.packing != "crossing",
+            "--packing crossing: with --loss uld documents are aligned one by one. Type --packing isolated",
+        )
+
+    def _check_own_text(self) -> None:
+        own, flag = self.own_text, f"--on-policy {self.own_text.on_policy:g}"
+        require(
+            self.cached_teacher is None,
+            f"{flag}: a cached teacher knows its fixed rows alone, and what the student writes is new. Give a live "
+            "--teacher",
+        )
+        require(
+            bool(self.teacher) and self.loss.alpha > 0,
+            f"{flag}: the student's own text has nothing to learn but what a teacher says about it. Give --teacher and "
+            "--alpha above 0",
+        )
+        require(
+            own.max_new_tokens < self.data.max_length,
+            f"--max-new-tokens {own.max_new_tokens}: expected less than --max-length {self.data.max_length}, which a "
+            "prompt and its continuation share",
         )
 
     @property

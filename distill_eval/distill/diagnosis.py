@@ -46,12 +46,17 @@ def _finding(weight: str, text: str) -> Finding:
 
 
 def _bad_teacher(before: Validation, teacher: Validation | None) -> Finding | None:
-    if teacher is None or teacher.perplexity < before.perplexity:
+    if teacher is None:
+        return None
+    what, theirs, ours = "perplexity", teacher.perplexity, before.perplexity
+    if teacher.bits_per_byte is not None and before.bits_per_byte is not None:  # tokens of two kinds do not compare
+        what, theirs, ours = "bits per byte", teacher.bits_per_byte, before.bits_per_byte
+    if theirs < ours:
         return None
     return _finding(
         "high",
-        f"The teacher's perplexity on the validation text is {teacher.perplexity:.2f}, not below the student's "
-        f"{before.perplexity:.2f} before training: it has nothing to teach here. Take text that the teacher knows.",
+        f"The teacher's {what} on the validation text is {theirs:.2f}, not below the student's "
+        f"{ours:.2f} before training: it has nothing to teach here. Take text that the teacher knows.",
     )
 
 

@@ -43,14 +43,18 @@ class Documents(NamedTuple):
         Raises:
             DataError: a value is neither text nor a conversation, or the data cannot be read.
         """
+        for batch in self.rows_in_batches():
+            yield [document for document in batch if document]
+
+    def rows_in_batches(self) -> Iterator[list[Document]]:
+        """As `batches`, with an empty document for each row that holds nothing."""
         rows = iter(self.rows.iter(batch_size=BATCH))
         while True:
             with boundary(DataError, f"cannot read {self.name}"):
                 batch = next(rows, None)
             if batch is None:
                 return
-            found = [self._document(value) for value in batch[self.column]]
-            yield [document for document in found if document]
+            yield [self._document(value) for value in batch[self.column]]
 
     def first(self) -> Document:
         """The first document that holds anything.

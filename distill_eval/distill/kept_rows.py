@@ -5,6 +5,7 @@ Shapes: C scored positions of a chunk, N of a block, V vocabulary, K kept ids, L
 
 from __future__ import annotations
 
+import struct
 import zlib
 from typing import NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ MAX_BYTES = 128
 _MARGIN = 0.25
 """Of these, for the files' heads and for data that cannot be compressed (5 bytes per 16 kB in zlib)."""
 _ENTROPY_BYTES, _NUMBER_BYTES = 4, 2
+_SIZE = struct.Struct("<I")
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -57,9 +59,13 @@ Rows: TypeAlias = SampledRows | TopKRows | HiddenRows
 
 def row_bytes(key: CacheKey) -> float:
     """Bytes of one row before compression."""
-    if key.kind == "hidden":
-        return float(len(key.layers) * (key.hidden_size or 0) * _NUMBER_BYTES)
-    return _row_bytes(key.kind, key.num_kept or 0, key.vocab_size)
+    soft = 0.0 if key.num_kept is None else _row_bytes(key.kind, key.num_kept, key.vocab_size)
+    return soft + hidden_bytes(key)
+
+
+def hidden_bytes(key: CacheKey) -> int:
+    """Of these, those of hidden states: layers x hidden size x 2, far beyond `MAX_BYTES`."""
+    return len(key.layers) * (key.hidden_size or 0) * _NUMBER_BYTES
 
 
 def most_kept(kind: Kind, vocab_size: int) -> int:
@@ -144,10 +150,9 @@ def decode(data: bytes, num_rows: int, key: CacheKey) -> Rows:
         ValueError: the data are not so many rows.
         zlib.error: the data are damaged.
     """
-    raw = zlib.decompress(data)
     if key.kind == "hidden":
-        width = len(key.layers) * (key.hidden_size or 0)
-        return HiddenRows(_numbers(raw, key).reshape(num_rows, len(key.layers), width // len(key.layers)))
+        return decode_hidden(data, num_rows, key)
+    raw = zlib.decompress(data)
     num_kept = key.num_kept or 0
     end = sorted_ids.num_bytes(num_rows, num_kept, key.vocab_size)
     ids_NK = torch.from_numpy(sorted_ids.decode(raw[:end], num_rows, num_kept, key.vocab_size))
@@ -156,6 +161,22 @@ def decode(data: bytes, num_rows: int, key: CacheKey) -> Rows:
         return SampledRows(ids_NK, torch.from_numpy(entropy_N))
     middle = end + num_rows * num_kept * _NUMBER_BYTES
     return TopKRows(ids_NK, _numbers(raw[end:middle], key).reshape(num_rows, num_kept), _numbers(raw[middle:], key))
+
+
+def decode_hidden(data: bytes, num_rows: int, key: CacheKey) -> HiddenRows:
+    """As `decode`, for the bytes of hidden states."""
+    return HiddenRows(_numbers(zlib.decompress(data), key).reshape(num_rows, len(key.layers), key.hidden_size or 0))
+
+
+def join(soft: bytes, hidden: bytes) -> bytes:
+    """A block of both kinds: the size of the soft labels in 4 bytes, they, and the hidden states."""
+    return _SIZE.pack(len(soft)) + soft + hidden
+
+
+def separate(data: bytes) -> tuple[bytes, bytes]:
+    """What `join` was given."""
+    end = _SIZE.size + _SIZE.unpack_from(data)[0]
+    return data[_SIZE.size : end], data[end:]
 
 
 def _number_bytes(values: Tensor, key: CacheKey) -> bytes:

@@ -5,19 +5,22 @@ Shapes: B batch, T positions, N scored rows, D hidden size.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 from distill_eval.distill.attention_maps import Tap
 from distill_eval.distill.features import layer_rows
 from distill_eval.distill.isolation import Isolation, find_isolation, forward_inputs
 from distill_eval.distill.objective import InnerLosses, Inside, Losses, combine, scored_rows
-from distill_eval.distill.projection import RowLoss, Soft, row_loss
+from distill_eval.distill.projection import Soft, row_loss
 from distill_eval.distill.signals import Signal, Taught
+from distill_eval.distill.targets import AlignedTarget
+from distill_eval.distill.validation import ValidationSums
 from distill_eval.head import read_head
 from distill_eval.schema.distill import Validation
 
@@ -58,6 +61,22 @@ class Lesson:
         """Give the student its own forward pass back."""
         self._student.forward = self._native
 
+    @contextmanager
+    def native(self) -> Iterator[Any]:
+        """The student as transformers knows it, to generate with: its own forward pass, no dropout, no habits.
+
+        A generation config of the model's files would change what is sampled (repetition penalties, for instance).
+        """
+        student = self._student
+        kept = student.forward, student.generation_config, student.training
+        student.forward, student.generation_config = self._native, GenerationConfig()
+        student.eval()
+        try:
+            yield student
+        finally:
+            student.forward, student.generation_config = kept[:2]
+            student.train(kept[2])
+
     def __call__(self, model: Any, batch: Mapping[str, Tensor], *, alpha: float, denominator: float | Tensor) -> Losses:
         """The micro-batch's share of the mean over `denominator` scored tokens.
 
@@ -80,10 +99,14 @@ class Lesson:
         self, *, batch: Mapping[str, Tensor], taught: Taught | None, alpha: float, denominator: float | Tensor
     ) -> Losses:
         hidden_ND, labels_N, inside, scored_BT = self._run(batch)
-        soft = Soft(taught.target, self._divergence, self._temperature, alpha, self._beta) if taught and alpha else None
+        target = taught.target if taught and alpha else None
+        soft = Soft(target, self._divergence, self._temperature, alpha, self._beta) if target is not None else None
         rows = row_loss(hidden_ND, read_head(self._student), labels_N, soft=soft, denominator=denominator)
         terms = self.inner(inside, taught.inside, scored_BT) if self.inner and taught else None
-        return combine(rows, denominator, terms)
+        found = combine(rows, denominator, terms)
+        if soft is not None and isinstance(soft.target, AlignedTarget):
+            found.parts["paired_share"] = soft.target.has_N.sum() / denominator
+        return found
 
     def _run(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Inside, Tensor]:
         """The student's last hidden states and labels on the scored rows, and what its layers are compared by."""
@@ -106,68 +129,27 @@ class Lesson:
             batches: Of `blocks.Collator`, on the student's device.
             total: Sums a number over all processes.
         """
-        compares = self.signal is not None and self.signal.is_exact
+        distance = self.signal.distance if self.signal is not None and self.signal.is_exact else None
         was_training = self._student.training
         self._student.eval()
-        sums = _Sums()
+        sums = ValidationSums()
         with torch.no_grad():
             for batch in batches:
-                taught = self._ask(batch) if compares else None
-                hidden_ND, labels_N, _, _ = self._run(batch)
-                soft = Soft(taught.target, "forward_kl", 1.0, 1.0) if taught else None
-                sums.add(
-                    row_loss(
-                        hidden_ND,
-                        read_head(self._student),
-                        labels_N,
-                        soft=soft,
-                        denominator=max(1, len(labels_N)),
-                        entropy_temperature=self._temperature if taught else None,
-                    ),
-                    len(labels_N),
+                taught = self._ask(batch) if distance else None
+                hidden_ND, labels_N, _, scored_BT = self._run(batch)
+                soft = (
+                    Soft(taught.target, distance, 1.0, 1.0)
+                    if taught and distance and taught.target is not None
+                    else None
                 )
+                rows = row_loss(
+                    hidden_ND,
+                    read_head(self._student),
+                    labels_N,
+                    soft=soft,
+                    denominator=max(1, len(labels_N)),
+                    entropy_temperature=self._temperature if taught else None,
+                )
+                sums.add(rows, batch, scored_BT)
         self._student.train(was_training)
-        return sums.validation(compares, total)
-
-
-def validate_teacher(
-    teacher: Any, batches: Iterable[Mapping[str, Tensor]], total: Callable[[Tensor], float] = float
-) -> Validation:
-    """The teacher's own loss on the validation text; the arguments are as for `Lesson.validate`."""
-    isolation = find_isolation(teacher)
-    sums = _Sums()
-    with torch.no_grad():
-        for batch in batches:
-            output = teacher.base_model(**forward_inputs(batch, isolation))
-            hidden_ND, labels_N, _ = scored_rows(output[0], batch["shift_labels"])
-            rows = row_loss(hidden_ND, read_head(teacher), labels_N, soft=None, denominator=max(1, len(labels_N)))
-            sums.add(rows, len(labels_N))
-    return sums.validation(compares=False, total=total)
-
-
-class _Sums:
-    """Sums over the rows of all batches."""
-
-    def __init__(self) -> None:
-        self._sums = torch.zeros(5, dtype=torch.float64)
-
-    def add(self, rows: RowLoss, num_rows: int) -> None:
-        agree, entropy = rows.num_agree, rows.entropy_sum
-        found = (
-            rows.hard_sum,
-            rows.soft_sum,
-            agree if agree is not None else 0.0,
-            entropy if entropy is not None else 0.0,
-        )
-        self._sums += torch.tensor([float(num_rows), *map(float, found)], dtype=torch.float64)
-
-    def validation(self, compares: bool, total: Callable[[Tensor], float]) -> Validation:
-        num, hard, kl, agree, entropy = (total(value) for value in self._sums.unbind())
-        return Validation(
-            hard_loss=hard / num,
-            perplexity=math.exp(min(hard / num, 700.0)),
-            kl=kl / num if compares else None,
-            top1_agreement=agree / num if compares else None,
-            teacher_entropy=entropy / num if compares else None,
-            num_tokens=round(num),
-        )
+        return sums.validation(distance, total)

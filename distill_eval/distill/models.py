@@ -52,7 +52,7 @@ def check_vocabulary(student: Located, teacher: Located) -> None:
         raise UsageError(
             f"{teacher.ref} and {student.ref} have different tokenizers ({len(theirs):,} and {len(ours):,} tokens; "
             f"{len(apart):,} differ, e.g. {min(apart)!r}). Take a student of the teacher's family, make one with "
-            "`distill-eval prepare`, or train on the teacher's answers"
+            "`distill-eval prepare`, train on the teacher's answers, or train across tokenizers with --loss uld"
         )
     size, needed = (model.config.get_text_config().vocab_size for model in (teacher, student))
     require(

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from distill_eval.distill.alignment import TheirWindow
 from distill_eval.distill.data_config import Packing
 from distill_eval.distill.text import Flags, Ids, Tokens
 
@@ -31,6 +32,8 @@ class Window(NamedTuple):
     """Whether the token after this position is to be predicted from it."""
     after: int
     """The token after the last position; it counts only where `scored_M[-1]`."""
+    theirs: TheirWindow | None = None
+    """The same text in the tokens of a teacher with another tokenizer."""
 
 
 Block: TypeAlias = list[Window]
@@ -94,7 +97,9 @@ def _cut_documents(documents: Iterable[Tokens], max_length: int, counts: Counts)
         for start in range(0, len(ids_M), max_length):
             end = start + max_length
             if scored_M[start:end].any():
-                yield Window(ids_M[start:end], scored_M[start:end], int(ids_M[end]) if end < len(ids_M) else 0)
+                after = int(ids_M[end]) if end < len(ids_M) else 0
+                theirs = document.theirs.cut(start, end) if document.theirs else None
+                yield Window(ids_M[start:end], scored_M[start:end], after, theirs)
 
 
 def _cut_stream(documents: Iterable[Tokens], max_length: int, counts: Counts) -> Iterator[Block]:

@@ -49,9 +49,9 @@ class Processes(NamedTuple):
         """The sum of the processes' values."""
         if self.num_processes == 1:
             return float(value)
-        value = value.to(self.device)
-        torch.distributed.all_reduce(value)
-        return float(value)
+        everybodys = value.detach().to(self.device, copy=True)
+        torch.distributed.all_reduce(everybodys)
+        return float(everybodys)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from distill_eval.distill import divergence as divergences
-from distill_eval.distill.targets import DenseTarget, Piece, Target, log_probs
+from distill_eval.distill.targets import Piece, SampleTarget, Target, TopKTarget, log_probs
 from distill_eval.errors import require
 from distill_eval.head import Head
 
@@ -50,7 +50,7 @@ class Soft:
         )
         divergences.choose(self.divergence, beta=self.beta)
         require(
-            isinstance(self.target, DenseTarget) or self.divergence == "forward_kl",
+            not isinstance(self.target, TopKTarget | SampleTarget) or self.divergence == "forward_kl",
             f"--loss {self.divergence}: it needs the teacher's whole distribution, and a cached teacher keeps a part. "
             "Type --loss forward_kl, or train with a live --teacher",
         )
@@ -69,6 +69,8 @@ class RowLoss(NamedTuple):
     """Rows on which both models' most likely token is the same; `None`: not asked for, or not known of a sample."""
     entropy_sum: Tensor | None
     """Entropy of the teacher in nats, summed over the rows; `None`: not asked for."""
+    hard_N: Tensor
+    """What `hard_sum` is the sum of."""
 
 
 def row_loss(
@@ -118,6 +120,7 @@ def row_loss(
         hard_sum,
         None if rows.agree_N is None else rows.agree_N.sum(),
         None if rows.entropy_N is None else rows.entropy_N.sum(),
+        rows.hard_N,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from distill_eval.device import choose_device
-from distill_eval.distill import data, models, settings
+from distill_eval.distill import data, models, settings, two_tokenizers
 from distill_eval.distill.config import DistillConfig
 from distill_eval.schema.model import ModelRef
 
@@ -33,11 +33,19 @@ def make_ready(config: DistillConfig, num_processes: int = 1) -> Ready:
     device = choose_device(config.training.device)
     student = models.locate(ModelRef.parse(config.student), role="student")
     teachers = [models.locate(ModelRef.parse(name), role="teacher") for name in config.teacher]
+    across = config.loss.loss == "uld"
     for teacher in teachers:
-        models.check_vocabulary(student, teacher)
+        if not across:
+            models.check_vocabulary(student, teacher)
         models.check_size(student, teacher)
     step_rows = config.training.batch_size * config.training.accumulate * num_processes
-    texts = data.load(config.data, student.tokenizer, seed=config.training.seed, batch_blocks=step_rows)
+    texts = data.load(
+        config.data,
+        student.tokenizer,
+        seed=config.training.seed,
+        batch_blocks=step_rows,
+        teacher=two_tokenizers.between(student, teachers[0]) if across else None,
+    )
     if config.cached_teacher is not None:
         return Ready(student, (), models.weights_digest(teachers[0].folder) if teachers else None, texts)
     live = tuple(models.load_teacher(teacher, config.teacher_dtype, device) for teacher in teachers)

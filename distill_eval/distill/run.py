@@ -20,14 +20,16 @@ from distill_eval.distill.cached_signal import read_manifest
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
-from distill_eval.distill.lesson import validate_teacher
+from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.output import ARTIFACT, begin, check_output
+from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.processes import Processes, joined
 from distill_eval.distill.ready import Ready, make_ready
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell
+from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell, told
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED, DistillTrainer
+from distill_eval.distill.validation import validate_teacher
 from distill_eval.errors import ModelError
 from distill_eval.provenance import collect
 from distill_eval.record import to_json, to_jsonable
@@ -144,6 +146,7 @@ def _facts(config: DistillConfig, texts: data.TrainingData) -> DataFacts:
         digest=known.digest if known else None,
         num_validation_blocks=len(held),
         num_validation_scored_tokens=held.num_scored_tokens,
+        paired_share=known.paired_share if known else None,
     )
 
 
@@ -190,7 +193,7 @@ class Job:
         teacher = None
         if self.teaching.teachers:
             teacher = validate_teacher(self.teaching.teachers[0], self._validation_batches(), self.processes.total)
-            self.say(f"teacher: validation perplexity {teacher.perplexity:.2f}")
+            self.say(f"teacher: validation {told(teacher.perplexity, teacher.bits_per_byte)}")
         while True:
             try:
                 return self._train_once(teacher)
@@ -216,7 +219,7 @@ class Job:
         model = models.load_student(self.student, self.device)
         lesson = self.teaching.lesson(model, self.stack)
         before = lesson.validate(self._validation_batches(), self.processes.total)
-        self.say(f"student: validation perplexity {before.perplexity:.2f} before training")
+        self.say(f"student: validation {told(before.perplexity, before.bits_per_byte)} before training")
         train = self.texts.train
         steps = settings.num_steps(
             config.training, len(train) if isinstance(train, Blocks) else None, self.processes.num_processes
@@ -225,6 +228,7 @@ class Job:
             patience=config.training.patience,
             stop_within=config.training.stop_within,
             teacher_perplexity=teacher.perplexity if teacher else None,
+            teacher_bits_per_byte=teacher.bits_per_byte if teacher else None,
         )
         trainer = DistillTrainer(
             lesson=lesson,
@@ -233,6 +237,7 @@ class Job:
             alpha=lambda step: 0.0 if step >= (1 - config.loss.hard_last) * steps else config.alpha,
             max_skipped=config.training.max_skipped,
             keep_checkpoints=config.training.keep_checkpoints,
+            own_text=self._own_text(lesson, model),
             model=model,
             args=settings.arguments(config, self.batching, steps, use_cpu=self.device == "cpu"),
             train_dataset=train,
@@ -241,15 +246,32 @@ class Job:
             callbacks=[stop, Tell(self.say), *([Report(self.on_validation)] if self.on_validation else [])],
         )
         trainer.remove_callback(PrinterCallback)
-        with self.processes.main_first():  # it removes what a killed run left half-written
-            last = checkpoints.last_whole(config.output_dir)
-        if last:
-            self.say(f"going on from {last.name}")
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.train(resume_from_checkpoint=self._last_checkpoint())
         after = lesson.validate(self._validation_batches(), self.processes.total)
         lesson.detach()
         log, num_tokens = trainer.state.log_history, int(trainer.state.num_input_tokens_seen)
         return Done(model, before, after, teacher, log, trainer.state.global_step, num_tokens, stop.reason)
+
+    def _last_checkpoint(self) -> str | None:
+        with self.processes.main_first():  # it removes what a killed run left half-written
+            last = checkpoints.last_whole(self.config.output_dir)
+        if last is None:
+            return None
+        self.say(f"going on from {last.name}")
+        return str(last)
+
+    def _own_text(self, lesson: Lesson, model: Any) -> OwnText | None:
+        config = self.config
+        if config.own_text.on_policy == 0 or config.alpha == 0:  # a baseline has the data's text alone
+            return None
+        return OwnText(
+            lesson,
+            config.own_text,
+            seed=config.training.seed,
+            max_length=config.data.max_length,
+            pad_id=self.texts.collate.pad_id,
+            end_ids=end_ids(self.student.tokenizer, model.generation_config),
+        )
 
     def _validation_batches(self) -> Iterator[Mapping[str, Tensor]]:
         size = self.batching.batch_size

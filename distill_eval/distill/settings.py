@@ -124,8 +124,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def _defaults(config: DistillConfig) -> dict[str, Any]:
     """The defaults of every option that has one."""
     found: dict[str, Any] = {}
-    for name, part in (("data", config.data), ("loss", config.loss), ("training", config.training)):
-        found[name] = _own_defaults(type(part))
+    for name in ("data", "loss", "training", "own_text"):
+        found[name] = _own_defaults(type(getattr(config, name)))
     return found | _own_defaults(type(config))
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from distill_eval.distill.attention_maps import Tap
-from distill_eval.distill.cached_signal import CachedSignal
+from distill_eval.distill.cached_signal import CachedSignal, R
 from distill_eval.distill.features import layer_rows
 from distill_eval.distill.isolation import Isolation, find_isolation, forward_inputs
-from distill_eval.distill.kept_rows import SampledRows, TopKRows
+from distill_eval.distill.kept_rows import HiddenRows, SampledRows, TopKRows
 from distill_eval.distill.objective import Inside
 from distill_eval.distill.targets import DenseTarget, LiveTeacher, SampleTarget, Target, TopKTarget
 from distill_eval.errors import ArtifactError
@@ -26,7 +26,8 @@ from distill_eval.head import read_head
 class Taught(NamedTuple):
     """What is known of one batch."""
 
-    target: Target
+    target: Target | None
+    """`None`: hidden states alone are known."""
     inside: Inside
     """Hidden states and attention, where they are compared."""
 
@@ -36,6 +37,8 @@ class Signal(Protocol):
 
     is_exact: bool
     """Whether every probability is known, and of any text: validation can compare with the teacher."""
+    distance: str
+    """By what validation compares: one of `divergence.NAMES`."""
 
     def __call__(self, batch: Mapping[str, Tensor], scored_BT: Tensor) -> Taught:
         """What the teacher says about the scored positions of a batch."""
@@ -45,6 +48,7 @@ class LiveSignal:
     """One or more teachers that run beside the student."""
 
     is_exact = True
+    distance = "forward_kl"
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ class LiveSignal:
         for teacher, isolation in zip(self._teachers, self._isolation, strict=True):
             if self._tap is not None:
                 self._tap.open()
-            with torch.no_grad(), _own_dtype(teacher):
+            with torch.no_grad(), own_dtype(teacher):
                 output = teacher.base_model(
                     **forward_inputs(batch, isolation), output_hidden_states=bool(self._feature_layers)
                 )
@@ -90,29 +94,44 @@ class KeptSignal:
     """A cached teacher."""
 
     is_exact = False
+    distance = "forward_kl"
 
-    def __init__(self, cache: CachedSignal) -> None:
-        """Take an open cache."""
-        self._cache = cache
+    def __init__(self, cache: CachedSignal, feature_layers: Sequence[int] = ()) -> None:
+        """Take an open cache.
+
+        Args:
+            cache: It holds soft labels, hidden states, or both.
+            feature_layers: Layers whose hidden states are compared; the cache holds them.
+        """
+        self._cache, self._feature_layers = cache, tuple(feature_layers)
 
     def __call__(self, batch: Mapping[str, Tensor], scored_BT: Tensor) -> Taught:
         """Look the batch's blocks up."""
-        device = batch["input_ids"].device
-        target: Target
+        index_B, device = batch["index"], batch["input_ids"].device
+        target: Target | None = None
         if self._cache.manifest.key.kind == "top_k":
-            top = self._cache.rows(batch["index"], TopKRows)
+            top = self._rows(index_B, TopKRows, scored_BT)
             target = TopKTarget(top.ids_NK.to(device), top.log_probs_NK.to(device), top.tail_N.to(device))
-        else:
-            drawn = self._cache.rows(batch["index"], SampledRows)
+        elif self._cache.manifest.key.kind == "sample":
+            drawn = self._rows(index_B, SampledRows, scored_BT)
             target = SampleTarget(drawn.ids_NK.to(device), drawn.entropy_N.to(device))
-        if len(target.ids_NK) != int(scored_BT.sum()):
+        features = {}
+        if self._feature_layers:
+            kept, states = self._cache.manifest.key.layers, self._rows(index_B, HiddenRows, scored_BT).hidden_NLD
+            features = {layer: states[:, kept.index(layer)].to(device) for layer in self._feature_layers}
+        return Taught(target, Inside(features))
+
+    def _rows(self, index_B: Tensor, kind: type[R], scored_BT: Tensor) -> R:
+        """One for each scored position."""
+        rows = self._cache.rows(index_B, kind)
+        if len(rows[0]) != int(scored_BT.sum()):
             raise ArtifactError(
-                f"the cached teacher has {len(target.ids_NK)} rows where a batch scores {int(scored_BT.sum())}"
+                f"the cached teacher has {len(rows[0])} rows where a batch scores {int(scored_BT.sum())}"
             )
-        return Taught(target, Inside())
+        return rows
 
 
-def _own_dtype(teacher: Any) -> Any:
+def own_dtype(teacher: Any) -> Any:
     """A float teacher runs in its own dtype, not in the student's autocast."""
     device = teacher.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -12,21 +12,35 @@ OnValidation = Callable[[int, int, Mapping[str, float]], None]
 """Hears of a validation: its step, the steps of the whole run, and `eval_loss` and, with a live teacher, `eval_kl`."""
 
 
+def told(perplexity: float, bits_per_byte: float | None) -> str:
+    """What compares with another model, in words: bits per byte where the tokenizers differ."""
+    return f"perplexity {perplexity:.2f}" if bits_per_byte is None else f"bits per byte {bits_per_byte:.3f}"
+
+
 class StopEarly(TrainerCallback):
     """Reads the log alone, so that a resumed run decides as an uninterrupted one."""
 
-    def __init__(self, *, patience: int | None, stop_within: float | None, teacher_perplexity: float | None) -> None:
+    def __init__(
+        self,
+        *,
+        patience: int | None,
+        stop_within: float | None,
+        teacher_perplexity: float | None,
+        teacher_bits_per_byte: float | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             patience: Validations without a better perplexity; `None` never stops for that.
             stop_within: Share of the teacher's perplexity within which the student's is near enough.
             teacher_perplexity: On the same text; `None` without a live teacher.
+            teacher_bits_per_byte: On the same text, of a teacher with another tokenizer: compared instead, for
+                perplexities of different tokens are of different things.
         """
         self._patience = patience
-        self._near = None
-        if stop_within is not None and teacher_perplexity is not None:
-            self._near = teacher_perplexity * (1 + stop_within)
+        self._figure = "perplexity" if teacher_bits_per_byte is None else "bits_per_byte"
+        theirs = teacher_perplexity if teacher_bits_per_byte is None else teacher_bits_per_byte
+        self._near = None if stop_within is None or theirs is None else theirs * (1 + stop_within)
         self.reason: str | None = None
 
     def on_evaluate(
@@ -34,9 +48,12 @@ class StopEarly(TrainerCallback):
     ) -> TrainerControl:
         """Decide after each validation."""
         del args, kwargs
-        seen = [entry["eval_perplexity"] for entry in state.log_history if "eval_perplexity" in entry]
-        if self._near is not None and seen[-1] <= self._near:
-            self.reason = f"validation perplexity {seen[-1]:.2f} is within --stop-within of the teacher's"
+        validations = [entry for entry in state.log_history if "eval_perplexity" in entry]
+        seen = [entry["eval_perplexity"] for entry in validations]
+        now = validations[-1][f"eval_{self._figure}"]
+        if self._near is not None and now <= self._near:
+            figure = told(now, None) if self._figure == "perplexity" else told(seen[-1], now)
+            self.reason = f"validation {figure} is within --stop-within of the teacher's"
         elif self._patience is not None and len(seen) - 1 - seen.index(min(seen)) >= self._patience:
             self.reason = f"{self._patience} validations without a better perplexity than {min(seen):.2f} (--patience)"
         if self.reason is not None:
@@ -72,9 +89,11 @@ class Tell(TrainerCallback):
         done = state.global_step - self._first_step
         left = (self._clock() - self._began) * (state.max_steps - state.global_step) / done if done else 0.0
         near = f", KL {metrics['eval_kl']:.3f}" if "eval_kl" in metrics else ""
+        near += f", ULD {metrics['eval_uld']:.3f}" if "eval_uld" in metrics else ""
+        figure = told(metrics["eval_perplexity"], metrics.get("eval_bits_per_byte"))
         place = f"step {state.global_step} of {state.max_steps}"
         rest = f", about {left:.0f} s left" if done else ""
-        self._say(f"{place}: validation perplexity {metrics['eval_perplexity']:.2f}{near}{rest}")
+        self._say(f"{place}: validation {figure}{near}{rest}")
 
 
 class Report(TrainerCallback):

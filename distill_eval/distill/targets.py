@@ -106,6 +106,64 @@ class DensePiece:
 
 
 @dataclass(frozen=True)
+class AlignedTarget:
+    """A live teacher with another tokenizer: known on the rows at which it has read the same text, for `uld` alone.
+
+    The other rows have neither value nor gradient.
+    """
+
+    teacher: LiveTeacher
+    """Its hidden states on the P rows that have a partner, in the order of those rows."""
+    has_N: Tensor
+    """Which rows these are."""
+
+    def open(self, rows: slice, vocab_size: int) -> AlignedPiece:
+        """Project the partners of these rows onto the teacher's whole vocabulary."""
+        del vocab_size
+        hidden_PD, head = self.teacher
+        first = int(self.has_N[: rows.start].sum())
+        has_C = self.has_N[rows]
+        raw_PW = head.project(hidden_PD[first : first + int(has_C.sum())].to(head.weight_VD.dtype))
+        return AlignedPiece(DensePiece([raw_PW], [head], (1.0,)), has_C)
+
+
+class AlignedPiece:
+    """A chunk of rows of an `AlignedTarget`."""
+
+    def __init__(self, partners: DensePiece, has_C: Tensor) -> None:
+        self._partners, self._has_C = partners, has_C
+        self._end_C = has_C.cumsum(0)
+
+    def _inside(self, rows: slice) -> tuple[Tensor, slice]:
+        """Which of these rows have a partner, and where the partners are."""
+        has_B = self._has_C[rows]
+        end = int(self._end_C[rows.stop - 1])
+        return has_B, slice(end - int(has_B.sum()), end)
+
+    def measure(
+        self, student_log_probs_BV: Tensor, rows: slice, divergence: Divergence, temperature: float
+    ) -> Measured:
+        """The distance of these rows; 0 without a partner."""
+        has_B, partners = self._inside(rows)
+        ours_PV = student_log_probs_BV[has_B]
+        value_B = student_log_probs_BV.new_zeros(len(has_B))
+        grad_BV = student_log_probs_BV.zero_()
+        if len(ours_PV):
+            value_B[has_B], grad_BV[has_B] = divergence(ours_PV, self._partners.log_probs(partners, temperature))
+        return Measured(value_B, grad_BV)
+
+    def best(self, rows: slice) -> None:
+        """Tokens of two vocabularies cannot be the same."""
+        del rows
+
+    def entropy(self, rows: slice, temperature: float) -> Tensor:
+        """Of the teacher's own distribution [B], in nats; 0 without a partner."""
+        has_B, partners = self._inside(rows)
+        entropy_P = self._partners.entropy(partners, temperature)
+        return torch.zeros(len(has_B), dtype=entropy_P.dtype, device=entropy_P.device).masked_scatter_(has_B, entropy_P)
+
+
+@dataclass(frozen=True)
 class TopKTarget:
     """The teacher's K most likely tokens, and one bucket for all the others.
 
@@ -199,5 +257,5 @@ class SampleTarget:
         return self.entropy_N[rows].float()
 
 
-Target = DenseTarget | TopKTarget | SampleTarget
-Piece = DensePiece | TopKTarget | SampleTarget
+Target = DenseTarget | AlignedTarget | TopKTarget | SampleTarget
+Piece = DensePiece | AlignedPiece | TopKTarget | SampleTarget

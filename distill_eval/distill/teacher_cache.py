@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from distill_eval.distill import shards
@@ -26,19 +24,21 @@ from distill_eval.distill.cached_signal import MANIFEST, differences, read_manif
 from distill_eval.distill.kept_rows import (
     HiddenRows,
     Rows,
+    SampledRows,
+    TopKRows,
     check_num_kept,
     encode,
+    join,
     row_bytes,
     sample_rows,
     top_k_rows,
 )
-from distill_eval.errors import ModelError, StoreError, UsageError, boundary
+from distill_eval.errors import ModelError, UsageError
 from distill_eval.record import to_json
 from distill_eval.schema.teacher_cache import CacheKey, CacheManifest, Shard
 from distill_eval.store import write_atomic
-from distill_eval.store.files import TEMPORARY
+from distill_eval.store.files import FOLDER_LOCK, TEMPORARY, alone
 
-LOCK = ".lock"
 BLOCKS_PER_SHARD = 256
 SHARD_BYTES = 64_000_000
 """A shard is held in memory while it is made: hidden states make shards of fewer blocks."""
@@ -53,14 +53,22 @@ Batch: TypeAlias = dict[str, Tensor]
 logger = logging.getLogger(__name__)
 
 
+class Said(NamedTuple):
+    """A chunk of answers, with what the key asks for."""
+
+    log_probs_CV: Tensor | None = None
+    """Log-probabilities at the key's temperature, float32."""
+    hidden_CLD: Tensor | None = None
+    """Outputs of the key's layers."""
+
+
 class Teacher(NamedTuple):
     """Who answers, and how it is asked."""
 
     name: str
     """As the user named it."""
-    answer: Callable[[Batch], Iterable[Tensor]]
-    """The answers to the scored positions of a batch, in row-major order, in chunks of any size: log-probabilities
-    at the key's temperature, [C, V] float32, or hidden states [C, L, D]."""
+    answer: Callable[[Batch], Iterable[Said]]
+    """The answers to the scored positions of a batch, in row-major order, in chunks of any size."""
     batch_size: int
     """Blocks per call. What is drawn does not depend on it."""
 
@@ -96,9 +104,7 @@ def write_cache(
         raise ValueError("the key is not that of these blocks")
     if key.num_kept is not None:
         check_num_kept(key.kind, key.num_kept, key.vocab_size)
-    with boundary(StoreError, f"cannot write {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         manifest = _begin(folder, key, teacher.name, blocks_per_shard or _fitting(key, blocks))
         for number in _missing(manifest):
             found: list[tuple[bytes, int]] = []
@@ -120,17 +126,28 @@ def _ask(batch: Batch, key: CacheKey, teacher: Teacher) -> list[tuple[bytes, int
     index = [int(value) for value in batch["index"]]
     sizes = [int(size) for size in (batch["shift_labels"] != IGNORED).sum(1)]
     offsets = torch.cat([_offsets(key, block, size) for block, size in zip(index, sizes, strict=True)])
-    kept, done = [], 0
-    for chunk in teacher.answer(batch):
-        _check(chunk, key, teacher.name)
-        for piece in chunk.split(ROWS_AT_ONCE):
-            kept.append(_keep(piece, key, offsets[done : done + len(piece)]))
-            done += len(piece)
-    if done != sum(sizes):
-        raise ValueError(f"{done} answers to {sum(sizes)} scored positions")
-    joined = type(kept[0])(*(torch.cat(parts) for parts in zip(*kept, strict=True)))
-    by_block = zip(*(part.split(sizes) for part in joined), strict=True)
-    return [(encode(type(joined)(*parts), key), size) for parts, size in zip(by_block, sizes, strict=True)]
+    soft: list[Rows] = []
+    states: list[Rows] = []
+    for said in teacher.answer(batch):
+        _check(said, key, teacher.name)
+        if said.log_probs_CV is not None:
+            for piece in said.log_probs_CV.split(ROWS_AT_ONCE):
+                done = sum(len(rows[0]) for rows in soft)
+                soft.append(_choose(piece, key, offsets[done : done + len(piece)]))
+        if said.hidden_CLD is not None:
+            states.append(HiddenRows(said.hidden_CLD.cpu()))
+    parts = [_encoded(rows, sizes, key) for rows in (soft, states) if rows]
+    data = parts[0] if len(parts) == 1 else map(join, *parts)
+    return list(zip(data, sizes, strict=True))
+
+
+def _encoded(rows: Sequence[Rows], sizes: Sequence[int], key: CacheKey) -> list[bytes]:
+    """Chunks of rows of one kind, as the bytes of each block."""
+    joined = [torch.cat(parts) for parts in zip(*rows, strict=True)]
+    if len(joined[0]) != sum(sizes):
+        raise ValueError(f"{len(joined[0])} answers to {sum(sizes)} scored positions")
+    by_block = zip(*(part.split(list(sizes)) for part in joined), strict=True)
+    return [encode(type(rows[0])(*parts), key) for parts in by_block]
 
 
 def _offsets(key: CacheKey, block: int, num_rows: int) -> Tensor:
@@ -138,46 +155,40 @@ def _offsets(key: CacheKey, block: int, num_rows: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng([key.seed or 0, block]).random(num_rows))
 
 
-def _keep(piece: Tensor, key: CacheKey, offsets: Tensor) -> Rows:
-    if key.kind == "hidden":
-        return HiddenRows(piece.cpu())
+def _choose(piece_CV: Tensor, key: CacheKey, offsets_C: Tensor) -> Rows:
     assert key.num_kept is not None
     if key.kind == "sample":
-        kept = sample_rows(piece, offsets.to(piece.device), key.num_kept)
-        return type(kept)(*(part.cpu() for part in kept))
-    return type(found := top_k_rows(piece, key.num_kept))(*(part.cpu() for part in found))
+        drawn = sample_rows(piece_CV, offsets_C.to(piece_CV.device), key.num_kept)
+        return SampledRows(*(part.cpu() for part in drawn))
+    return TopKRows(*(part.cpu() for part in top_k_rows(piece_CV, key.num_kept)))
 
 
-def _check(chunk: Tensor, key: CacheKey, name: str) -> None:
-    shape = (len(key.layers), key.hidden_size) if key.kind == "hidden" else (key.vocab_size,)
-    if tuple(chunk.shape[1:]) != shape:
-        raise ModelError(f"{name} answers with {tuple(chunk.shape[1:])} numbers per token; expected {shape}")
-    highest = chunk.abs().amax() if key.kind == "hidden" else chunk.amax(-1).abs().amax()
-    limit = torch.finfo(getattr(torch, key.dtype)).max
-    if not highest <= limit:  # NaN too
-        raise ModelError(
-            f"{name} answers with {float(highest):g}, which is not a number that {key.dtype} holds: "
-            "run it in another dtype, e.g. float32"
-        )
-    if key.kind != "hidden" and len(chunk) and abs(float(chunk[0].logsumexp(-1))) > NORMALIZED:
-        raise ValueError("the answers are not log-probabilities")
+def _check(said: Said, key: CacheKey, name: str) -> None:
+    """Refuse answers of another shape, and what the cache cannot hold."""
+    _check_shape(said.log_probs_CV, None if key.kind == "hidden" else (key.vocab_size,), name)
+    _check_shape(said.hidden_CLD, (len(key.layers), key.hidden_size) if key.layers else None, name)
+    if said.log_probs_CV is not None:
+        chunk_CV = said.log_probs_CV
+        _check_range(float(chunk_CV.amax(-1).abs().amax()), key, name, "run it in another dtype, e.g. float32")
+        if abs(float(chunk_CV[0].logsumexp(-1))) > NORMALIZED:
+            raise ValueError("the answers are not log-probabilities")
+    if said.hidden_CLD is not None:
+        advice = "add --kept-dtype bfloat16, or where it is not a number at all --teacher-dtype float32"
+        _check_range(float(said.hidden_CLD.abs().amax()), key, name, advice)
+
+
+def _check_shape(chunk: Tensor | None, expected: tuple[int | None, ...] | None, name: str) -> None:
+    shape = None if chunk is None else tuple(chunk.shape[1:])
+    if shape != expected:
+        raise ModelError(f"{name} answers with {shape} numbers per token; expected {expected}")
+
+
+def _check_range(highest: float, key: CacheKey, name: str, advice: str) -> None:
+    if not highest <= torch.finfo(getattr(torch, key.dtype)).max:  # NaN too
+        raise ModelError(f"{name} answers with {highest:g}, which is not a number that {key.dtype} holds: {advice}")
 
 
 # ---- the folder
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / LOCK)
-    with boundary(StoreError, f"cannot write {folder}"):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StoreError(f"another process is writing {folder}: wait for it, or name another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _begin(folder: Path, key: CacheKey, teacher: str, blocks_per_shard: int) -> CacheManifest:
@@ -186,7 +197,7 @@ def _begin(folder: Path, key: CacheKey, teacher: str, blocks_per_shard: int) -> 
         path.unlink()  # what a killed run was writing
     manifest = read_manifest(folder)
     if manifest is None:
-        others = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
+        others = sorted(path.name for path in folder.iterdir() if path.name != FOLDER_LOCK)
         if others:
             raise UsageError(f"{folder} holds other files ({', '.join(others[:3])}): name a new or empty folder")
         manifest = CacheManifest(teacher=teacher, key=key, blocks_per_shard=blocks_per_shard)

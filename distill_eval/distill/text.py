@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from distill_eval.distill.alignment import Theirs
 from distill_eval.errors import ModelError, boundary
 
 Ids: TypeAlias = npt.NDArray[np.uint32]
@@ -22,6 +23,8 @@ class Tokens(NamedTuple):
     ids_M: Ids
     target_M: Flags
     """Whether a token is one to predict; the first never is, since nothing stands before it."""
+    theirs: Theirs | None = None
+    """The document in the tokens of a teacher with another tokenizer."""
 
 
 def end_of_text(tokenizer: Any) -> int:

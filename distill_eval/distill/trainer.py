@@ -14,7 +14,9 @@ from transformers import Trainer
 
 from distill_eval.distill import checkpoints
 from distill_eval.distill.lesson import Lesson
+from distill_eval.distill.own_text import OwnText
 from distill_eval.distill.processes import Processes
+from distill_eval.distill.tally import Tally
 from distill_eval.errors import StoreError, TrainingError, boundary
 
 IGNORED = -100
@@ -43,6 +45,7 @@ class DistillTrainer(Trainer):
         alpha: Callable[[int], float],
         max_skipped: int,
         keep_checkpoints: int,
+        own_text: OwnText | None = None,
         **kwargs: Any,
     ) -> None:
         """Prepare.
@@ -54,16 +57,17 @@ class DistillTrainer(Trainer):
             alpha: Weight of the soft term at a step.
             max_skipped: Batches without a finite gradient after which training stops.
             keep_checkpoints: Whole checkpoints to keep.
+            own_text: Replaces the batches of some steps by the student's own text; `None` never does.
             kwargs: What `transformers.Trainer` takes.
         """
         collate = kwargs.pop("data_collator")
         super().__init__(data_collator=lambda rows: _with_labels(collate(rows)), **kwargs)
-        self.lesson, self.alpha = lesson, alpha
+        self.lesson, self.alpha, self.own_text = lesson, alpha, own_text
         self.validation, self.processes = validation, processes
         self.max_skipped, self.keep_checkpoints = max_skipped, keep_checkpoints
         self.model_accepts_loss_kwargs = True  # `num_items_in_batch` comes to compute_loss, which divides by it
-        self._sums: dict[str, Tensor] = {}
-        self._first_step = 0
+        self._tally = Tally()
+        self._is_own = False
         self._batches: list[Any] = []
 
     # ---- the loss
@@ -71,8 +75,18 @@ class DistillTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
-        """The micro-batches of one optimizer step, and how many tokens they score together."""
+        """The micro-batches of one optimizer step, and how many tokens they score together, in all processes."""
         self._batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        step, self._is_own = self.state.global_step, False
+        if self.own_text is None or not self._batches or not (self.alpha(step) > 0 and self.own_text.is_chosen(step)):
+            return self._batches, num_items
+        with self.accelerator.autocast():
+            written = [self.own_text.write(batch, step) for batch in self._batches]
+        own = [_with_labels(batch) for batch, _ in written]
+        num_own = self._get_num_items_in_batch(own, device)  # what is scored now is other text
+        if num_own:
+            self._batches, num_items, self._is_own = own, num_own, True
+            self._tally.own_step([length for _, lengths in written for length in lengths if length])
         return self._batches, num_items
 
     def compute_loss(
@@ -82,14 +96,16 @@ class DistillTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The batch's share of the mean loss over all scored tokens of the optimizer step."""
+        """The batch's share of the mean loss over all scored tokens of the optimizer step.
+
+        On the student's own text it is the divergence alone: its tokens are no labels to learn.
+        """
         denominator = (inputs["shift_labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        found = self.lesson(model, inputs, alpha=self.alpha(self.state.global_step), denominator=denominator)
+        step = self.state.global_step
+        alpha = 1.0 if self._is_own else self.alpha(step)
+        found = self.lesson(model, inputs, alpha=alpha, denominator=denominator)
         if model.training:
-            if not self._sums:
-                self._first_step = self.state.global_step
-            for name, value in found.parts.items():
-                self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+            self._tally.add(found.parts, step=step, own=self._is_own)
         loss = found.loss
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes  # DDP averages gradients; the denominator is of all processes
@@ -134,12 +150,9 @@ class DistillTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the parts of the loss, each the mean over the steps since the last line."""
-        if "loss" in logs and self._sums:
-            steps = max(1, self.state.global_step - self._first_step)
-            for name, value in self._sums.items():
-                total = self.accelerator.reduce(value, reduction="sum")
-                logs[name] = float(total) / steps
-            self._sums = {}
+        if "loss" in logs:
+            logs |= self._tally.means(self.state.global_step, self.processes.total, mixed=self.own_text is not None)
+            self._tally = Tally()
         super().log(logs, start_time)
 
     # ---- validation
@@ -151,7 +164,7 @@ class DistillTrainer(Trainer):
         del eval_dataset, ignore_keys
         found = self.lesson.validate(self.validation(), self.processes.total)
         values = {"loss": found.hard_loss, "perplexity": found.perplexity}
-        for name in ("kl", "top1_agreement", "teacher_entropy"):
+        for name in ("kl", "top1_agreement", "teacher_entropy", "uld", "bits_per_byte"):
             if getattr(found, name) is not None:
                 values[name] = getattr(found, name)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill_eval.report import escape, numbers, verdict
+from distill_eval.report import bought, escape, numbers, verdict
 from distill_eval.report.rows import View, columns, labels, ordered
 from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions, with_notes
 from distill_eval.report.table import grid
@@ -53,9 +53,11 @@ def _verdicts(retention: Retention, view: View) -> str:
     quotes = []
     for decision in retention.verdicts:
         student = escape.name(view.labels.get(decision.student_ref, decision.student_ref))
-        quotes.append(
-            f"> **{verdict.headline(decision, student)}** {verdict.grounds(retention, decision, escape.name)}"
-        )
+        grounds = verdict.grounds(retention, decision, escape.name)
+        pairs = bought.held([entry for entry in retention.entries if entry.student_ref == decision.student_ref])
+        if pairs:
+            grounds += f" {bought.sentence(pairs, escape.name)}"
+        quotes.append(f"> **{verdict.headline(decision, student)}** {grounds}")
     level = numbers.round_percent(retention.criterion.level)
     rule = (
         f"Criterion, on every task: {verdict.criterion(retention)}. PASS: the whole {level} interval meets it. "
@@ -72,6 +74,8 @@ def _tables(retention: Retention, view: View) -> list[str]:
             groups.setdefault(entry.group, []).append(entry)
     others = [entry for entry in retention.entries if not entry.primary and entry.group is None]
     sections = [f"## Retention\n\n{_main_table(retention, primary, view)}"] if primary else []
+    if bought.held(primary):
+        sections.append(f"## What distillation bought\n\n{_bought_table(retention, primary, view)}")
     if others:
         sections.append(f"## Other metrics\n\n{_detail_table(retention, others, view)}")
     for group, members in groups.items():
@@ -88,6 +92,17 @@ def _main_table(retention: Retention, entries: Sequence[Entry], view: View) -> s
     return with_notes(grid([table[key] for key in [*keys, "verdict"]]))
 
 
+def _bought_table(retention: Retention, entries: Sequence[Entry], view: View) -> str:
+    pairs = bought.held(ordered(retention, entries))
+    table = bought.columns(pairs, view, level=retention.criterion.level)
+    dropped = {
+        key
+        for key, models in (("variant", retention.students), ("held against", retention.baselines))
+        if len(models) == 1
+    }
+    return with_notes(grid([column for key, column in table.items() if key not in dropped]))
+
+
 def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) -> str:
     table = columns(ordered(retention, entries), view, level=retention.criterion.level)
     dropped = {key for key, column in table.items() if column.empty}
@@ -99,11 +114,13 @@ def _detail_table(retention: Retention, entries: Sequence[Entry], view: View) ->
 
 
 def _models(retention: Retention, view: View) -> str:
-    models = [retention.teacher, *retention.students]
+    refs = [student.ref for student in retention.students]
+    extra = [baseline for baseline in retention.baselines if baseline.ref not in refs]
+    models = [retention.teacher, *retention.students, *extra]
     teacher = retention.teacher
     facts = {
         "model": [escape.text(view.labels[model.ref]) for model in models],
-        "role": ["teacher"] + ["student"] * len(retention.students),
+        "role": ["teacher"] + ["student"] * len(retention.students) + ["baseline"] * len(extra),
         "parameters (of teacher)": [
             part(numbers.count, model.num_parameters, teacher.num_parameters) for model in models
         ],
@@ -200,4 +217,6 @@ def _how_to_read(retention: Retention) -> str:
             "if every task passes."
         ),
     ]
+    if retention.baselines:
+        lines += bought.how_to_read(retention.criterion.level)
     return "\n".join(["## How to read this", "", *(f"- {line}" for line in lines)])

@@ -36,7 +36,8 @@ class View:
 
 def labels(retention: Retention) -> dict[str, str]:
     """A short name for each model: the last part of its path where that is unique, else all of it."""
-    return short_names([retention.teacher.ref, *(student.ref for student in retention.students)])
+    models = (retention.teacher, *retention.students, *retention.baselines)
+    return short_names([model.ref for model in models])
 
 
 def ordered(retention: Retention, entries: Sequence[Entry]) -> list[Entry]:
@@ -72,8 +73,8 @@ def columns(entries: Sequence[Entry], view: View, *, level: float) -> dict[str, 
         "difference": lambda e: value_cell(e.difference, numbers.difference_scale(e.unit)),
         "retention": lambda e: value_cell(e.retention, numbers.RATIO),
         "above chance": lambda e: value_cell(e.retention_above_chance, numbers.RATIO),
-        "p (Holm)": lambda e: _p_value(e, e.p_adjusted),
-        "p (unadjusted)": lambda e: _p_value(e, e.p_value),
+        "p (Holm)": lambda e: p_value_cell(e.p_adjusted, e.difference),
+        "p (unadjusted)": lambda e: p_value_cell(e.p_value, e.difference),
         "flips": lambda e: flips_cell(e.flips, e.num_pairs),
         "could detect": _could_detect,
         "lm-eval prints": _as_printed,
@@ -133,9 +134,10 @@ def value_cell(estimate: Estimate, scale: Scale, *, interval: bool = True) -> Ce
     return Cell(f"{shown} {ends}", () if bounded else (estimate.reason or NO_REASON,))
 
 
-def _p_value(entry: Entry, probability: float | None) -> Cell:
+def p_value_cell(probability: float | None, difference: Estimate) -> Cell:
+    """The p-value of a difference; `-` and the reason as a note where there is none."""
     if probability is None:
-        return _missing(entry.difference.reason or NO_TEST)
+        return _missing(difference.reason or NO_TEST)
     return Cell(numbers.p_value(probability))
 
 

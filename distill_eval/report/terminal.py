@@ -6,21 +6,41 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from distill_eval.report import escape, numbers, verdict
-from distill_eval.report.rows import View, labels, metric_cell, ordered, task_cell, value_cell, verdict_cell
+from distill_eval.report import bought, escape, numbers, verdict
+from distill_eval.report.rows import (
+    View,
+    labels,
+    metric_cell,
+    ordered,
+    p_value_cell,
+    task_cell,
+    value_cell,
+    verdict_cell,
+)
 from distill_eval.report.table import Cell, Column, Grid, display_width, grid
 from distill_eval.schema.retention import Entry, Retention, StudentVerdict
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 PLAIN_WIDTH = 100
 """Columns that the output takes where it is not a terminal, so that a log file is the same everywhere."""
 
 NAMES = ("task", "metric")
-INTERVALS = ("difference", "retention")
-COLORS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+TEXT = (*NAMES, "verdict", "student is")
+RATIO = numbers.RATIO._replace(suffix="%", separator=",")
+BOUGHT = "bought: student - baseline; gap recovered: bought / (teacher - baseline)"
+INTERVALS = ("difference", "retention", "bought", "gap recovered")
+COLORS = {
+    "PASS": "green",
+    "FAIL": "red",
+    "INCONCLUSIVE": "yellow",
+    "better": "green",
+    "worse": "red",
+    "unclear": "yellow",
+}
 
 
 def print_table(retention: Retention, console: Console) -> None:
@@ -55,17 +75,34 @@ def _student(retention: Retention, decision: StudentVerdict, view: View, width: 
     content = _grid(ordered(retention, entries), view)
     level = numbers.round_percent(retention.criterion.level)
     legend = f"[ ]: {level} interval; differences between % are in percentage points"
-    notes = [Text(f"({number}) {view.show(note)}") for number, note in enumerate(content.notes, start=1)]
-    return [sentence, "", _rich_table(content, width), "", Text(legend), *notes, ""]
+    parts: list[RenderableType] = [
+        sentence,
+        "",
+        _rich_table(content, width),
+        "",
+        Text(legend),
+        *_notes(content, view),
+        "",
+    ]
+    pairs = bought.held(ordered(retention, entries))
+    if pairs:
+        against = _bought_grid(pairs, view)
+        said = Text(bought.sentence(pairs, view.show))
+        parts += [said, "", _rich_table(against, width), "", Text(BOUGHT), *_notes(against, view), ""]
+    return parts
+
+
+def _notes(content: Grid, view: View) -> list[Text]:
+    from rich.text import Text
+
+    return [Text(f"({number}) {view.show(note)}") for number, note in enumerate(content.notes, start=1)]
 
 
 def _grid(entries: Sequence[Entry], view: View) -> Grid:
     """The columns of the report that fit into 100, with numbers as short as can be."""
     cells: list[dict[str, Cell]] = []
     for entry in entries:
-        score = numbers.score_scale(entry.unit)
-        score = score._replace(suffix=score.suffix.strip())
-        difference = numbers.difference_scale(entry.unit)._replace(suffix="", separator=",")
+        score, difference = _scales(entry)
         cells.append(
             {
                 "task": task_cell(entry, view),
@@ -74,12 +111,41 @@ def _grid(entries: Sequence[Entry], view: View) -> Grid:
                 "teacher": value_cell(entry.teacher, score, interval=False),
                 "student": value_cell(entry.student, score, interval=False),
                 "difference": value_cell(entry.difference, difference),
-                "retention": value_cell(entry.retention, numbers.RATIO._replace(suffix="%", separator=",")),
+                "retention": value_cell(entry.retention, RATIO),
                 "verdict": verdict_cell(entry),
             }
         )
-    text = ("task", "metric", "verdict")
-    return grid([Column(key, tuple(row[key] for row in cells), numeric=key not in text) for key in cells[0]])
+    return _columns(cells)
+
+
+def _bought_grid(pairs: Sequence[bought.Held], view: View) -> Grid:
+    """The same for the student, whose score stands above, against its baseline."""
+    cells: list[dict[str, Cell]] = []
+    for entry, held in pairs:
+        score, difference = _scales(entry)
+        cells.append(
+            {
+                "task": task_cell(entry, view),
+                "metric": metric_cell(entry, view),
+                "baseline": value_cell(held.baseline, score, interval=False),
+                "bought": value_cell(held.difference, difference),
+                "p (Holm)": p_value_cell(held.p_adjusted, held.difference),
+                "gap recovered": value_cell(held.gap_recovered, RATIO),
+                "student is": bought.outcome_cell(held),
+            }
+        )
+    return _columns(cells)
+
+
+def _scales(entry: Entry) -> tuple[numbers.Scale, numbers.Scale]:
+    """How its scores and their differences are written, as short as can be."""
+    score = numbers.score_scale(entry.unit)
+    short = score._replace(suffix=score.suffix.strip())
+    return short, numbers.difference_scale(entry.unit)._replace(suffix="", separator=",")
+
+
+def _columns(cells: Sequence[dict[str, Cell]]) -> Grid:
+    return grid([Column(key, tuple(row[key] for row in cells), numeric=key not in TEXT) for key in cells[0]])
 
 
 def _rich_table(content: Grid, width: int) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from distill_eval.report import escape, numbers
 from distill_eval.report.frame import Reference
@@ -33,7 +33,10 @@ def files(runs: Runs) -> dict[str, str]:
 
 def draw(runs: Runs) -> str:
     """The first run's training loss in its parts, and the validation of all runs with their teacher's as a level."""
-    charts = [_validation_chart(runs, "perplexity", "Perplexity on the validation text", _teacher_levels(runs))]
+    aim = _aim(runs.values())
+    charts = [_validation_chart(runs, aim, f"{AIMS[aim]} on the validation text", _teacher_levels(runs, aim))]
+    if any(run.after.uld is not None for run in runs.values()):
+        charts.append(_validation_chart(runs, "uld", "ULD distance to the teacher on the validation text", ()))
     if any(run.after.kl is not None for run in runs.values()):
         charts.append(_validation_chart(runs, "kl", "KL(teacher || student) on the validation text", ()))
     name, run = next(iter(runs.items()))
@@ -46,7 +49,7 @@ def draw(runs: Runs) -> str:
 def _validation_chart(runs: Runs, what: str, title: str, levels: Sequence[Reference]) -> LineChart:
     lines = [Line(_legend(name, run), points) for name, run in runs.items() if (points := _validations(run, what))]
     log = what == "perplexity"
-    y_title = "perplexity, logarithmic" if log else "nats per token"
+    y_title = {"perplexity": "perplexity, logarithmic", "kl": "nats per token"}.get(what, AIMS.get(what, "0 to 2"))
     return LineChart(title, y_title, "step", tuple(lines), tuple(levels), log=log)
 
 
@@ -62,8 +65,19 @@ def _validations(run: DistillRun, what: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(step), value) for step, value in sorted(found.items()) if value is not None)
 
 
-def _teacher_levels(runs: Runs) -> list[Reference]:
-    return [Reference(name, validation.perplexity) for name, validation in _teachers(runs).items()]
+def _aim(runs: Iterable[DistillRun]) -> str:
+    """What compares all runs and their teachers: perplexity, or bits per byte where tokenizers differ."""
+    return "perplexity" if any(run.after.bits_per_byte is None for run in runs) else "bits_per_byte"
+
+
+def _teacher_levels(runs: Runs, aim: str) -> list[Reference]:
+    """The teachers' own figures, but for the perplexity of one with another tokenizer, which is of other tokens."""
+    found = {name: validation for name, validation in _teachers(runs).items() if _compares(validation, aim)}
+    return [Reference(name, getattr(validation, aim)) for name, validation in found.items()]
+
+
+def _compares(teacher: Validation, aim: str) -> bool:
+    return aim == "bits_per_byte" or teacher.bits_per_byte is None
 
 
 def _teachers(runs: Runs) -> dict[str, Validation]:
@@ -145,11 +159,14 @@ def _title(run: DistillRun) -> str:
 
 def _sentence(run: DistillRun, name: str | None, show: Callable[[str], str] = str) -> str:
     """What came of it; `name` where there are several runs."""
-    begun = f"{show(name)}: perplexity" if name is not None else "Perplexity"
-    moved = f"{numbers.fixed(run.before.perplexity, 2)} to {numbers.fixed(run.after.perplexity, 2)}"
+    figure = _aim([run])
+    begun = f"{show(name)}: {AIMS[figure].lower()}" if name is not None else AIMS[figure]
+    moved = " to ".join(numbers.fixed(getattr(side, figure), 2) for side in (run.before, run.after))
     teacher = run.teacher_validation
-    aim = f" (teacher: {numbers.fixed(teacher.perplexity, 2)})" if teacher is not None else ""
+    aim = f" (teacher: {numbers.fixed(getattr(teacher, figure), 2)})" if teacher is not None else ""
     near = ""
+    if run.before.uld is not None and run.after.uld is not None:
+        near = f", ULD distance to the teacher {numbers.fixed(run.before.uld, 3)} to {numbers.fixed(run.after.uld, 3)}"
     if run.before.kl is not None and run.after.kl is not None:
         near = (
             f", KL to the teacher {numbers.fixed(run.before.kl, 3)} to {numbers.fixed(run.after.kl, 3)} nats per token"
@@ -166,6 +183,14 @@ MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "teacher_entropy": ("teacher's entropy at the training temperature (nats)", lambda value: numbers.fixed(value, 3)),
     "num_tokens": ("tokens", lambda value: numbers.count(int(value))),
 }
+ACROSS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "bits_per_byte": ("bits per byte of the text that both tokenizers delimit", lambda value: numbers.fixed(value, 4)),
+    "uld": ("ULD distance to the teacher (0 to 2)", lambda value: numbers.fixed(value, 4)),
+    "paired_share": ("tokens that are compared with the teacher's", numbers.percent),
+}
+"""Beside `MEASURES`, where a teacher has another tokenizer; its perplexity is of its own tokens."""
+ONE_TOKENIZER = ("kl", "top1_agreement")
+AIMS = {"perplexity": "Perplexity", "bits_per_byte": "Bits per byte"}
 NOT_ASKED = "no live teacher was asked about the validation text"
 OF_ITSELF = "measured of a student against its teacher"
 
@@ -176,14 +201,27 @@ def _validation_table(runs: Runs) -> str:
     for name, run in runs.items():
         end = f" {escape.text(_legend(name, run))}" if len(runs) > 1 else ""
         found |= ({} if same else {f"before{end}": run.before}) | {f"after{end}": run.after}
-    columns = [_column(header, validation, NOT_ASKED) for header, validation in found.items()]
-    columns += [_column(escape.text(name), validation, OF_ITSELF) for name, validation in _teachers(runs).items()]
-    names = Column("on the validation text", tuple(Cell(text) for text, _ in MEASURES.values()), numeric=False)
+    measures = _measures(runs)
+    columns = [_column(header, validation, NOT_ASKED, measures) for header, validation in found.items()]
+    columns += [
+        _column(escape.text(name), validation, OF_ITSELF, measures) for name, validation in _teachers(runs).items()
+    ]
+    names = Column("on the validation text", tuple(Cell(text) for text, _ in measures.values()), numeric=False)
     return with_notes(grid([names, *columns]))
 
 
-def _column(header: str, validation: Validation, reason: str) -> Column:
-    values = [(getattr(validation, key), show) for key, (_, show) in MEASURES.items()]
+def _measures(runs: Runs) -> dict[str, tuple[str, Callable[[float], str]]]:
+    """The rows of the table: those that a comparison across tokenizers has, and those that it has not."""
+    if all(run.after.uld is None for run in runs.values()):
+        return MEASURES
+    within = any(run.after.kl is not None for run in runs.values())
+    return {key: value for key, value in MEASURES.items() if within or key not in ONE_TOKENIZER} | ACROSS
+
+
+def _column(
+    header: str, validation: Validation, reason: str, measures: dict[str, tuple[str, Callable[[float], str]]]
+) -> Column:
+    values = [(getattr(validation, key), show) for key, (_, show) in measures.items()]
     return Column(
         header,
         tuple(Cell(numbers.UNDEFINED, (reason,)) if value is None else Cell(show(value)) for value, show in values),

@@ -34,6 +34,8 @@ class DataFacts:
     """SHA-256 over the training rows; this and the counts are `None` for streamed data."""
     num_validation_blocks: int
     num_validation_scored_tokens: int
+    paired_share: float | None = None
+    """Scored tokens that are compared with a teacher of another tokenizer; `None` with one tokenizer, or streamed."""
 
 
 @record
@@ -45,12 +47,18 @@ class Validation:
     perplexity: float
     """exp(hard_loss)."""
     kl: float | None
-    """KL(teacher || student) at temperature 1, in nats per token; `None` without a teacher."""
+    """KL(teacher || student) at temperature 1, in nats per token; `None` without a teacher, or across tokenizers."""
     top1_agreement: float | None
-    """Share of tokens at which both models' most likely token is the same."""
+    """Share of tokens at which both models' most likely token is the same; `None` across tokenizers."""
     teacher_entropy: float | None
     """Of the teacher's distribution at the training temperature, in nats per token."""
     num_tokens: int
+    uld: float | None = None
+    """Across tokenizers: distance of the sorted probabilities at temperature 1 (0 to 2), per token that is compared."""
+    paired_share: float | None = None
+    """Across tokenizers: share of the tokens that are compared."""
+    bits_per_byte: float | None = None
+    """Across tokenizers: cross-entropy of the text that both models predict, per UTF-8 byte of it."""
 
 
 @record

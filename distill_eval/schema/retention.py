@@ -9,9 +9,10 @@ from distill_eval.schema.evals import Manifest, MetricKind
 from distill_eval.schema.model import ModelFacts
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Outcome = Literal["better", "worse", "unclear"]
 
 SCHEMA = "distill-eval/retention"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @record
@@ -68,6 +69,29 @@ class Power:
 
 
 @record
+class Bought:
+    """What distillation bought on one task: the student against its baseline, the same trained without a teacher."""
+
+    baseline_ref: str
+    baseline: Estimate
+    """The baseline's score."""
+    difference: Estimate
+    """Student minus baseline."""
+    gap: Estimate
+    """Teacher minus baseline: what there was to recover."""
+    gap_recovered: Estimate
+    """(student - baseline) / (teacher - baseline): 0 bought nothing, 1 all that the baseline lacks."""
+    test: str | None
+    """The paired test of student against baseline that gave `p_value`."""
+    p_value: float | None
+    p_adjusted: float | None
+    """Holm-adjusted over the primary entries of this student."""
+    outcome: Outcome | None
+    """Whether the student is better or worse than its baseline where `p_adjusted` is below 1 - level, else `unclear`;
+    `None` without a test."""
+
+
+@record
 class Entry:
     """One student against the teacher, on one task (or group) under one metric."""
 
@@ -116,6 +140,8 @@ class Entry:
     lm_eval_student: float | None
     lm_eval_reason: str | None = None
     """Why one of the two is `None`."""
+    bought: Bought | None = None
+    """`None` for a student without a baseline, and for entries that are not primary."""
 
 
 @record
@@ -185,6 +211,8 @@ class Retention:
     criterion: Criterion
     teacher: ModelFacts
     students: tuple[ModelFacts, ...]
+    baselines: tuple[ModelFacts, ...] = ()
+    """Students trained without a teacher, each once; `Entry.bought` names which one a student is held against."""
     manifest: Manifest
     """The teacher's manifest; what a student's has otherwise is a finding."""
     tasks: tuple[TaskFacts, ...]

@@ -14,7 +14,9 @@ Kind = Literal["sample", "top_k", "hidden"]
 
 - sample: ids drawn from the teacher's softened distribution, and its entropy;
 - top_k: the most likely ids with their log-probabilities, and the probability of all others together;
-- hidden: hidden states of chosen layers.
+- hidden: hidden states of chosen layers, and nothing else.
+
+Beside either of the first two there are hidden states too where the key names layers.
 """
 
 
@@ -34,13 +36,15 @@ class CacheKey:
     num_blocks: int
     vocab_size: int
     temperature: float | None
-    """Of the softened distribution; `None` for hidden states."""
+    """Of the softened distribution; `None` for hidden states alone."""
     num_kept: int | None
-    """Ids per scored position; `None` for hidden states."""
+    """Ids per scored position; `None` for hidden states alone."""
     seed: int | None
     """Of the draws; `None` where nothing is drawn."""
     layers: tuple[int, ...] = ()
-    """Hidden states: the outputs of which layers, from 0."""
+    """Hidden states: the outputs of which layers, from 0, ascending."""
+    num_layers: int | None = None
+    """All that the teacher has; this and `hidden_size` are `None` without hidden states."""
     hidden_size: int | None = None
     dtype: Literal["float16", "bfloat16"] = "float16"
     """Of the numbers on disk."""

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from filelock import FileLock, Timeout
+
 from distill_eval.errors import StoreError
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 TEMPORARY = ".tmp-"
+FOLDER_LOCK = ".lock"
 OUTPUT_OPTION = "--output-dir"
 
 
@@ -66,3 +69,23 @@ def write_atomic(path: Path, data: bytes | str, *, option: str = OUTPUT_OPTION) 
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Work in an output folder, which is made, while no other process does.
+
+    Raises:
+        StoreError: another process has it, or it cannot be written.
+    """
+    lock = FileLock(folder / FOLDER_LOCK)
+    with explained(folder, OUTPUT_OPTION):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StoreError(f"another process is writing {folder}: wait for it, or name another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()

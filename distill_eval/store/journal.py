@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """Lets a killed run go on where it stopped. Made by `Store.journal`, which holds the key's lock meanwhile.
+    """Lets a killed run go on where it stopped. Whoever makes one, as `Store.journal` does, holds a lock meanwhile.
 
     Attributes:
         finished: The finished entry when there is one: another process may have put it while this one waited.
@@ -28,13 +28,27 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, header: Mapping[str, JSON], finished: bytes | None, put: Callable[[bytes], object]
+        self,
+        path: Path,
+        header: Mapping[str, JSON],
+        finished: bytes | None = None,
+        put: Callable[[bytes], object] | None = None,
+        option: str = CACHE_VARIABLE,
     ) -> None:
-        self._path, self._header, self._put = path, header, put
+        """Read what an interrupted run left.
+
+        Args:
+            path: Its file, made by the first `append`.
+            header: What the values depend on, for `read_header`.
+            finished: The finished entry, if there is one.
+            put: Keeps a finished entry; without it there is no `finish`.
+            option: The option or variable that names another folder, for messages.
+        """
+        self._path, self._header, self._put, self._option = path, header, put, option
         self._file: BinaryIO | None = None
         self._synced_at = 0.0
         self.finished = finished
-        self.done: dict[int, Any] = _read(path) if finished is None else {}
+        self.done: dict[int, Any] = _read(path, option) if finished is None else {}
 
     def append(self, values: Mapping[int, JSON]) -> None:
         """Keep these values: safe from a killed process on return, from a power cut a second later.
@@ -43,7 +57,7 @@ class Journal:
             StoreError: the cache cannot be written.
         """
         body = _encode({str(index): value for index, value in values.items()})
-        with explained(self._path, CACHE_VARIABLE):
+        with explained(self._path, self._option):
             if self._file is None:
                 self._file = self._open()
             self._file.write(_sealed(body))
@@ -55,6 +69,7 @@ class Journal:
 
     def finish(self, data: bytes) -> None:
         """Put the finished entry in the journal's place."""
+        assert self._put is not None
         self._put(data)
         self.finished = data
         self.close()
@@ -62,7 +77,7 @@ class Journal:
     def close(self) -> None:
         """Bring what was appended to the disk; once there is a finished entry, delete the journal."""
         file, self._file = self._file, None
-        with explained(self._path, CACHE_VARIABLE):
+        with explained(self._path, self._option):
             if file is not None:
                 with file:
                     file.flush()
@@ -94,9 +109,26 @@ def _indexed(body: bytes) -> dict[int, Any]:
     return {int(index): value for index, value in json.loads(body).items()}
 
 
-def _read(path: Path) -> dict[int, Any]:
+def read_header(path: Path, option: str) -> dict[str, Any] | None:
+    """The header of a journal; `None` where there is none, or a killed run did not finish it.
+
+    Args:
+        path: The journal's file.
+        option: As in `Journal`.
+    """
+    with explained(path, option, verb="read"):
+        try:
+            with path.open("rb") as file:
+                line = file.readline()
+        except FileNotFoundError:
+            return None
+    header: dict[str, Any] | None = json.loads(line[9:]) if line == _sealed(line[9:-1]) else None
+    return header
+
+
+def _read(path: Path, option: str) -> dict[int, Any]:
     """The values of every undamaged line after the header."""
-    with explained(path, CACHE_VARIABLE, verb="read"):
+    with explained(path, option, verb="read"):
         try:
             lines = path.read_bytes().splitlines(keepends=True)[1:]
         except FileNotFoundError:

@@ -75,6 +75,9 @@ class SweepConfig:
         )
         soft = bool(self.temperatures or self.alphas or self.losses)
         require(not (config.baseline and soft), "--baseline has no teacher: vary --learning-rates alone")
+        across = "uld" in (*self.losses, config.loss.loss)
+        require(not (across and self.losses), "--losses: uld reads other data, so it is not compared with the others")
+        require(not (across and self.rank_by == "kl"), "--rank-by kl is not defined with --loss uld: no common tokens")
         by_kl, by_retention = self.rank_by == "kl", self.rank_by == "retention"
         require(not by_kl or (bool(config.teacher) and config.cached_teacher is None), "--rank-by kl: give a --teacher")
         require(not by_retention or len(config.teacher) == 1, "--rank-by retention: give one --teacher to compare with")

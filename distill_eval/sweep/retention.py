@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill_eval import pipeline
+from distill_eval.compare_config import CompareConfig
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.progress import ConsoleProgress
 from distill_eval.store import Store
@@ -32,9 +33,7 @@ def mean_retention(config: SweepConfig, student: str, output: Path, argv: Sequen
         include_path=config.include_path,
         device=config.distill.training.device,
     )
-    asked = pipeline.CompareConfig(
-        teacher=config.distill.teacher[0], student=(student,), evaluation=options, output_dir=output
-    )
+    asked = CompareConfig(teacher=config.distill.teacher[0], student=(student,), evaluation=options, output_dir=output)
     with ConsoleProgress() as progress:
         done = pipeline.compare(asked, store=Store(), progress=progress, argv=argv)
     return done.retention.verdicts[0].mean_retention

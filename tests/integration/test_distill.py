@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes.tiny_families import make_model, make_tokenizer, save
+from fakes.tiny_families import VOCAB_SIZE, make_model, make_tokenizer, save
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from distill_eval.distill import cache_stage, checkpoints
 from distill_eval.distill import run as stage
@@ -208,6 +208,97 @@ def test_a_run_is_not_resumed_on_other_data(place, tmp_path):
         file.write(json.dumps({"text": "one more"}) + "\n")
     with pytest.raises(UsageError, match="the content of --data is not what the run in"):
         train(place, tmp_path / "out", data={"data": str(data)}, training={"steps": 2}, resume=True)
+
+
+def narrow_student(folder):
+    """Three layers of half the teacher's width."""
+    config = LlamaConfig(
+        vocab_size=VOCAB_SIZE, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        intermediate_size=24, num_hidden_layers=3, max_position_embeddings=128,
+        bos_token_id=256, eos_token_id=257, pad_token_id=257,
+    )  # fmt: skip
+    make_model(config, seed=1).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def cache_states(place, output, student, said=None, **options):
+    """A cache of the data that `config` trains on."""
+    data = DataConfig(data=str(place / "text.jsonl"), max_length=32, validation_documents=10)
+    settings = CacheTeacherConfig(
+        teacher=str(place / "teacher"), student=student, device="cpu", data=data, output_dir=output, **options
+    )
+    return cache_stage.run(settings, say=(said if said is not None else []).append)
+
+
+def values(done, name):
+    return [point.values[name] for point in done.curve if name in point.values]
+
+
+@pytest.mark.parametrize("distance", ["mse", "cosine"])
+def test_cached_hidden_states_teach_as_the_live_teachers_do(distance, place, tmp_path):
+    """The bound: 1e-3 of the loss. A number in float16 is off by up to 2^-11 of itself, half of that."""
+    student, said = narrow_student(tmp_path / "student"), []
+    manifest = cache_states(place, tmp_path / "cache", student, said, kind="hidden")
+    assert (manifest.key.layers, manifest.key.num_layers, manifest.key.hidden_size) == ((1, 3, 5), 6, 32)
+    num_bytes = 3 * 32 * 2
+    assert f"{manifest.num_rows:,} tokens, at most {num_bytes} bytes per token" in said[0]
+    assert "(3 layers x 32 x 2 bytes; the limit of 128 bytes is that of soft labels alone)" in said[0]
+    assert manifest.bytes_per_token <= num_bytes + 4  # the files' heads, on so little text
+    loss = {"alpha": 0.0, "feature_weight": 1.0, "feature_loss": distance}
+    live = train(place, tmp_path / "live", student=student, loss=loss, training={"steps": 20})
+    kept = train(
+        place, tmp_path / "kept", student=student, loss=loss, training={"steps": 20},
+        teacher=(), cached_teacher=tmp_path / "cache",
+    )  # fmt: skip
+    for name in ("loss", "feature_loss", "hard_loss"):
+        assert values(kept, name) == pytest.approx(values(live, name), rel=1e-3)
+    assert values(kept, "feature_loss")[-1] < values(kept, "feature_loss")[0]
+    assert kept.data == live.data
+
+
+def test_one_cache_holds_soft_labels_and_hidden_states(place, tmp_path):
+    student = narrow_student(tmp_path / "student")
+    both = cache_states(place, tmp_path / "both", student, layer_map="0:1,2:5")
+    soft = cache_states(place, tmp_path / "soft", student)
+    assert both.key.layers == (1, 5)
+    assert both.bytes_per_token <= soft.bytes_per_token + 2 * 32 * 2 + 1
+    options = {"student": student, "teacher": (), "training": {"steps": 10}}
+    features = {"feature_weight": 1.0, "layer_map": "0:1,2:5"}
+    live = train(place, tmp_path / "live", student=student, training={"steps": 10}, loss=features)
+    kept = train(place, tmp_path / "kept", cached_teacher=tmp_path / "both", loss=features, **options)
+    for name, bound in (("feature_loss", 0.02), ("soft_loss", 0.1)):  # the soft labels are drawn
+        assert values(kept, name) == pytest.approx(values(live, name), rel=bound)
+    plain = [
+        train(place, tmp_path / f"p-{name}", cached_teacher=tmp_path / name, **options) for name in ("both", "soft")
+    ]
+    assert same(weights(tmp_path / "p-both"), weights(tmp_path / "p-soft"))
+    assert values(plain[0], "feature_loss") == []
+
+
+def test_a_cache_without_what_the_layers_need_is_refused(place, tmp_path):
+    student = narrow_student(tmp_path / "student")
+    cache_states(place, tmp_path / "soft", student)
+    cache_states(place, tmp_path / "hidden", student, kind="hidden", layer_map="last")
+
+    def refused(folder, **loss):
+        with pytest.raises(UsageError) as caught:
+            train(place, tmp_path / "bad", student=student, teacher=(), cached_teacher=tmp_path / folder, loss=loss)
+        return str(caught.value)
+
+    assert "soft holds no hidden states. Run cache-teacher with --layer-map last" in refused(
+        "soft", feature_weight=1.0, layer_map="last"
+    )
+    said = refused("hidden", feature_weight=1.0, alpha=0.0)
+    assert "--layer-map uniform compares layers 1, 3, 5 of" in said
+    assert "hidden holds 5. Give a map of these" in said
+    assert "holds hidden states and no soft labels. Type --alpha 0" in refused("hidden", feature_weight=1.0)
+    assert not (tmp_path / "bad").exists()
+    assert "a cached teacher has no attention maps" in refused("soft", attention_weight=1.0)
+    with pytest.raises(UsageError, match="--num-kept 9: --kind hidden keeps no ids"):
+        cache_states(place, tmp_path / "x", student, kind="hidden", num_kept=9)
+    with pytest.raises(UsageError, match="the teacher's layers are 0 to 5, not 6"):
+        cache_states(place, tmp_path / "x", student, layer_map="0:6")
 
 
 # ---- resuming

@@ -15,7 +15,7 @@ from fakes.tiny_families import CONFIGS, VOCAB_SIZE, make_model, make_tokenizer
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, MambaConfig
 
-from distill_eval.distill import answers
+from distill_eval.distill import live_rows
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cached_signal import CachedSignal
 from distill_eval.distill.data import load
@@ -265,7 +265,7 @@ def scored_logits(model, batch):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma2"])
 def test_the_cache_holds_what_the_live_teacher_says(family, tmp_path, data):
     model, made = make_model(family), loaded(data)
-    ask = answers.softened(model, temperature=2.0, vocab_size=VOCAB_SIZE, isolation=find_isolation(model))
+    ask = live_rows.ask(model, temperature=2.0, layers=(), vocab_size=VOCAB_SIZE, isolation=find_isolation(model))
     write(tmp_path / "top", made, key_of(made.train, "top_k"), ask)
     write(tmp_path / "drawn", made, key_of(made.train, "sample"), ask)
     expected = {"data_digest": made.train.digest, "temperature": 2.0}
@@ -280,22 +280,35 @@ def test_the_cache_holds_what_the_live_teacher_says(family, tmp_path, data):
     assert (shares - log_probs.exp()).abs().max() < 1 / 20 + 1e-4
 
 
-def test_hidden_states_are_those_of_the_live_teacher(tmp_path, data):
+@pytest.mark.parametrize("kind", ["hidden", "sample", "top_k"])
+def test_hidden_states_are_those_of_the_live_teacher(kind, tmp_path, data):
     model, made = make_model("llama"), loaded(data)
-    key = key_of(made.train, "hidden", layers=(1, 4), hidden_size=32)
-    write(tmp_path / "hidden", made, key, answers.hidden(model, (1, 4), isolation="positions"))
+    key = key_of(made.train, kind, layers=(1, 4), num_layers=6, hidden_size=32)
+    options = {"vocab_size": VOCAB_SIZE, "isolation": "positions"}
+    write(tmp_path / "both", made, key, live_rows.ask(model, temperature=key.temperature, layers=(1, 4), **options))
     batch = made.collate([made.train[index] for index in (3, 0)])
-    found = CachedSignal(tmp_path / "hidden", {"data_digest": made.train.digest}).rows(batch["index"], HiddenRows)
+    cache = CachedSignal(tmp_path / "both", {"data_digest": made.train.digest})
+    found = cache.rows(batch["index"], HiddenRows)
     with torch.inference_mode():
         states = model(**forward_inputs(batch, "positions"), output_hidden_states=True).hidden_states
     scored = batch["shift_labels"] != -100
     expected = torch.stack([states[2][scored], states[5][scored]], dim=1)
     torch.testing.assert_close(found.hidden_NLD, expected, rtol=2**-10, atol=1e-4)
+    if kind == "hidden":
+        return
+    plain = key_of(made.train, kind)
+    write(tmp_path / "soft", made, plain, live_rows.ask(model, temperature=2.0, layers=(), **options))
+    alone = CachedSignal(tmp_path / "soft", {"data_digest": made.train.digest})
+    rows = {"sample": SampledRows, "top_k": TopKRows}[kind]
+    for one, other in zip(cache.rows(batch["index"], rows), alone.rows(batch["index"], rows), strict=True):
+        assert torch.equal(one, other)  # the soft labels beside hidden states are those without
+    with pytest.raises(UsageError, match=f"holds {kind} rows, not HiddenRows"):
+        alone.rows(batch["index"], HiddenRows)
 
 
 def test_a_shuffled_loader_finds_the_rows_of_its_batches(tmp_path, data):
     model, made = make_model("llama"), loaded(data)
-    ask = answers.softened(model, temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
+    ask = live_rows.ask(model, temperature=2.0, layers=(), vocab_size=VOCAB_SIZE, isolation="positions")
     write(tmp_path / "top", made, key_of(made.train, "top_k"), ask)
     signal_ = CachedSignal(tmp_path / "top", {"data_digest": made.train.digest})
     loader = DataLoader(
@@ -306,6 +319,12 @@ def test_a_shuffled_loader_finds_the_rows_of_its_batches(tmp_path, data):
     best = rows.ids_NK.gather(1, rows.log_probs_NK.argmax(-1, keepdim=True))
     log_probs = (scored_logits(model, batch) / 2).log_softmax(-1)
     assert (log_probs.amax(-1) - log_probs.gather(1, best)[:, 0]).max() < 0.01  # rounded on disk
+
+
+def teacher_llama():
+    """A tiny teacher that is asked for soft labels."""
+    model = make_model("llama")
+    return live_rows.ask(model, temperature=2.0, layers=(), vocab_size=VOCAB_SIZE, isolation="positions")
 
 
 KILLED = """
@@ -319,7 +338,7 @@ killed_run(*sys.argv[1:])
 def killed_run(data, folder):
     """Write a cache so slowly that it can be killed on the way."""
     made = loaded(data)
-    ask = answers.softened(make_model("llama"), temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
+    ask = teacher_llama()
 
     def slowly(batch):
         time.sleep(0.3)
@@ -330,7 +349,7 @@ def killed_run(data, folder):
 
 def test_a_killed_run_ends_with_the_same_files(tmp_path, data):
     made = loaded(data)
-    ask = answers.softened(make_model("llama"), temperature=2.0, vocab_size=VOCAB_SIZE, isolation="positions")
+    ask = teacher_llama()
     write(tmp_path / "whole", made, key_of(made.train, "sample"), ask, blocks_per_shard=4)
     script = KILLED.format(path=sys.path)
     killed = tmp_path / "killed"

@@ -135,9 +135,10 @@ def criterion(min_retention=0.95, margin=None, level=0.95):
     return Criterion(min_retention=None if margin is not None else min_retention, margin=margin, level=level)
 
 
-def run(teacher, *students, seed=0, **options):
+def run(teacher, *students, baselines=(), seed=0, **options):
     """`compare` with the arguments that a test seldom cares for."""
-    return compare(teacher, list(students), criterion(**options), seed=seed, provenance=PROVENANCE)
+    asked = criterion(**options)
+    return compare(teacher, list(students), asked, baselines=baselines, seed=seed, provenance=PROVENANCE)
 
 
 def binary(right, **options):

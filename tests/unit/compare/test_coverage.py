@@ -62,3 +62,33 @@ def test_losses_that_grow_with_very_uneven_lengths_are_known_to_be_held_too_seld
     assert 0.91 <= rates.difference <= 0.94
     assert 0.91 <= rates.retention <= 0.94
     assert 0.05 <= rates.passed_at_margin <= 0.085
+
+
+GAPS = [
+    simulation.binary_gap(200, 0.5, 0.7, 0.4),
+    simulation.binary_gap(200, 0.2, 0.35, 0.0),
+    simulation.group_gap("14 tasks of 50", [50] * 14, 0.02, gap=0.1),
+    simulation.bits_gap(200, "lognormal", 1.0),
+    simulation.real_gap("continuous", 100, 1.0),
+]
+
+
+@pytest.mark.parametrize("setting", GAPS, ids=lambda setting: setting.name)
+def test_intervals_of_the_recovered_gap_hold_the_truth(setting):
+    rates = simulation.simulate_gap(setting, 4000, seed=0)
+    assert 0.94 <= rates.held_where_given <= 0.96
+    assert rates.held >= 0.94
+    assert rates.undefined <= 0.08
+    assert setting.recovered > 0 or rates.above_0 <= 0.035
+
+
+def test_a_gap_that_is_hardly_there_is_seldom_given():
+    """The true gap of 1 point is within the noise of 200 documents, so that no share of it can be told."""
+    rates = simulation.simulate_gap(simulation.binary_gap(200, 0.5, 0.51, 0.4), 2000, seed=0)
+    assert rates.undefined >= 0.9
+    assert rates.held >= 0.95
+
+
+def test_the_recovered_gap_of_corpus_metrics():
+    rates = simulation.simulate_gap(simulation.corpus_gap("mcc", 150, num_resamples=399), 800, seed=0)
+    assert 0.93 <= rates.held_where_given <= 0.97

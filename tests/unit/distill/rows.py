@@ -53,6 +53,7 @@ def plain_divergence(name, student_log, teacher_log, beta=0.5):
         "reverse_kl": lambda: F.kl_div(teacher_log, student_log, reduction="none", log_target=True),
         "jsd": lambda: beta * q * (teacher_log - mixture) + (1 - beta) * p * (student_log - mixture),
         "tv": lambda: (p - q).abs() / 2,
+        "uld": (p.sort(-1, descending=True).values - q.sort(-1, descending=True).values).abs,
     }[name]().sum(-1)
 
 

@@ -9,7 +9,7 @@ from unit.distill_data.build import blocks_of, cache_key, peaked
 from distill_eval.distill.blocks import Collator
 from distill_eval.distill.cached_signal import CachedSignal
 from distill_eval.distill.kept_rows import HiddenRows, SampledRows, TopKRows
-from distill_eval.distill.teacher_cache import Teacher, write_cache
+from distill_eval.distill.teacher_cache import Said, Teacher, write_cache
 from distill_eval.errors import ArtifactError, ModelError, StoreError, UsageError
 from distill_eval.record import from_json
 from distill_eval.schema.teacher_cache import CacheManifest
@@ -39,7 +39,8 @@ class Answers:
         self.asked += batch["index"].tolist()
         if self.fails_after is not None and len(self.asked) > self.fails_after:
             raise KeyboardInterrupt
-        yield from self.answer(batch).split(self.chunk)
+        for piece in self.answer(batch).split(self.chunk):
+            yield Said(piece) if piece.ndim == 2 else Said(hidden_CLD=piece)
 
 
 def key_of(kind="sample", blocks=BLOCKS, **changes):

@@ -162,3 +162,38 @@ def test_hostile_names_stay_text():
     assert_nothing_foreign_is_markup(render(runs), pictures=1)
     assert_golden("hostile_training.md", render(runs))
     assert "<script>alert(1)</script>" in " ".join(texts(parse(draw(runs))))
+
+
+def test_models_with_different_tokenizers_are_compared_by_bits_per_byte():
+    def across(perplexity, bits, uld):
+        share = None if uld is None else 0.875
+        return replace(validation(perplexity, None), bits_per_byte=bits, uld=uld, paired_share=share)
+
+    run = trained(
+        before=across(40.0, 1.75, 0.5),
+        after=across(20.0, 1.25, 0.25),
+        teacher_validation=across(90.0, 1.0, None),
+        curve=tuple(
+            Point(step=step, values={"eval_perplexity": 30.0, "eval_bits_per_byte": 1.5, "eval_uld": 0.4})
+            for step in (40, 80)
+        ),
+    )
+    text = render({"student": run})
+    assert (
+        "Bits per byte on the validation text went from 1.75 to 1.25 (teacher: 1.00), "
+        "ULD distance to the teacher 0.500 to 0.250" in text
+    )
+    found = {row[0]: row[1:] for row in next(iter(tables(text).values()))}
+    assert [value[:6] for value in found["bits per byte of the text that both tokenizers delimit"]] == [
+        "1.7500",
+        "1.2500",
+        "1.0000",
+    ]
+    assert found["tokens that are compared with the teacher's"][:2] == ["87.5 %", "87.5 %"]
+    assert "KL" not in text
+    shown = texts(parse(draw({"student": run})))
+    assert "Bits per byte on the validation text" in shown
+    assert "ULD distance to the teacher on the validation text" in shown
+    beside = {"student": run, "plain": trained(after=replace(validation(25.0, None)), teacher_validation=None)}
+    assert "Perplexity on the validation text" in texts(parse(draw(beside)))
+    assert not any(shown == "teacher" for shown in texts(parse(draw(beside))))

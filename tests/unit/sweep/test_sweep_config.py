@@ -60,6 +60,8 @@ def test_the_command_line_has_the_options_of_distill(tmp_path):
         ({"temperatures": ("4:1",), "sampler": "tpe"}, "--temperatures 4:1: expected a range from a smaller"),
         ({"temperatures": ("1:4",)}, "--temperatures 1:4: a range is for --sampler tpe"),
         ({"losses": ("kl",)}, "unknown --losses 'kl'. Known: forward_kl, jsd, reverse_kl, tv"),
+        ({"losses": ("forward_kl", "uld")}, "--losses: uld reads other data"),
+        ({"alphas": ("0.5",), "loss": {"loss": "uld"}, "rank_by": "kl"}, "--rank-by kl is not defined with --loss uld"),
         ({"alphas": ("0.5",), "num_trials": 4}, "--num-trials is for --sampler tpe"),
         ({"alphas": ("0.5",), "keep_best": 0}, "--keep-best 0: expected 1 or more"),
         ({"alphas": ("0.5",), "rank_by": "retention"}, "--tasks and --rank-by retention need each other"),

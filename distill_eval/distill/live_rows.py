@@ -15,21 +15,22 @@ from distill_eval.distill.blocks import IGNORED
 from distill_eval.distill.features import layer_rows
 from distill_eval.distill.isolation import Isolation, forward_inputs
 from distill_eval.distill.targets import DenseTarget, LiveTeacher
-from distill_eval.distill.teacher_cache import Batch
+from distill_eval.distill.teacher_cache import Batch, Said
 from distill_eval.head import read_head
 
 CHUNK_ROWS = 512
 """Rows that are projected onto the vocabulary at a time."""
 
 
-def softened(
-    model: Any, *, temperature: float, vocab_size: int, isolation: Isolation
-) -> Callable[[Batch], Iterator[Tensor]]:
-    """Asks a causal language model for log-probabilities [C, V], softened and in float32.
+def ask(
+    model: Any, *, temperature: float | None, layers: Sequence[int], vocab_size: int, isolation: Isolation
+) -> Callable[[Batch], Iterator[Said]]:
+    """Asks a causal language model for log-probabilities [C, V], softened and in float32, and hidden states [C, L, D].
 
     Args:
         model: Of transformers, in evaluation mode.
-        temperature: Divides the logits.
+        temperature: Divides the logits; `None` asks for hidden states alone.
+        layers: Whose outputs are hidden states, from 0; that of the last is behind the final norm. Possibly none.
         vocab_size: The student's vocabulary; a teacher with more entries (padding) is cut to it and renormalized.
         isolation: What keeps documents apart in this model (`isolation.find_isolation`).
 
@@ -39,31 +40,18 @@ def softened(
     head = read_head(model)
 
     @torch.inference_mode()  # on a generator it is left at every yield; a `with` inside would not be
-    def answer(batch: Batch) -> Iterator[Tensor]:
+    def answer(batch: Batch) -> Iterator[Said]:
         inputs, scored_BT = _inputs(model, batch, isolation)
-        hidden_ND = model.base_model(**inputs).last_hidden_state[scored_BT]
-        target = DenseTarget((LiveTeacher(hidden_ND, head),))
-        for start in range(0, len(hidden_ND), CHUNK_ROWS):
-            rows = slice(start, min(start + CHUNK_ROWS, len(hidden_ND)))
-            yield target.open(rows, vocab_size).log_probs(slice(None), temperature)
-
-    return answer
-
-
-def hidden(model: Any, layers: Sequence[int], *, isolation: Isolation) -> Callable[[Batch], Iterator[Tensor]]:
-    """Asks a causal language model for the outputs of these layers [C, L, D]; that of the last is behind its norm.
-
-    Args:
-        model: Of transformers, in evaluation mode.
-        layers: From 0.
-        isolation: As for `softened`.
-    """
-
-    @torch.inference_mode()
-    def answer(batch: Batch) -> Iterator[Tensor]:
-        inputs, scored_BT = _inputs(model, batch, isolation)
-        states = model.base_model(**inputs, output_hidden_states=True).hidden_states
-        yield torch.stack(list(layer_rows(states, layers, scored_BT).values()), dim=1)
+        output = model.base_model(**inputs, output_hidden_states=bool(layers))
+        last_ND = output.last_hidden_state[scored_BT]
+        states = list(layer_rows(output.hidden_states, layers, scored_BT).values()) if layers else []
+        target = DenseTarget((LiveTeacher(last_ND, head),))
+        for start in range(0, len(last_ND), CHUNK_ROWS):
+            rows = slice(start, min(start + CHUNK_ROWS, len(last_ND)))
+            log_probs_CV = None
+            if temperature is not None:
+                log_probs_CV = target.open(rows, vocab_size).log_probs(slice(None), temperature)
+            yield Said(log_probs_CV, torch.stack([layer[rows] for layer in states], dim=1) if states else None)
 
     return answer
 

@@ -1,0 +1,1 @@
+"""A teacher answers prompts: the data set of response-based distillation."""
