@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-import math
 import operator
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import subcommand
 
 from distill_eval import arguments
+from distill_eval.cache_verb import CacheConfig, list_entries, prune_entries
 from distill_eval.device import is_main_process
 from distill_eval.errors import DistillEvalError, UsageError, require
 from distill_eval.record import record
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from distill_eval.distill.cache_config import CacheTeacherConfig
     from distill_eval.distill.config import DistillConfig
     from distill_eval.pipeline import CurvesConfig
+    from distill_eval.pipeline.run_config import RunConfig
     from distill_eval.schema.retention import Retention
     from distill_eval.student.config import PrepareConfig
     from distill_eval.sweep.config import SweepConfig
@@ -37,33 +38,12 @@ RESUMES = {
     "CompareConfig": GOES_ON,
     "CacheTeacherConfig": GOES_ON,
     "AnswerConfig": GOES_ON,
+    "RunConfig": GOES_ON,
     "DistillConfig": "; the same command with --resume goes on from the last checkpoint",
     "SweepConfig": "; the same command with --resume goes on from the running trial's last checkpoint",
 }
 GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 INTERRUPTED = 130
-
-
-@record
-class CacheListConfig:
-    """List what the evaluation cache holds, last used first."""
-
-
-@record
-class CachePruneConfig:
-    """Remove results from the cache, those of interrupted runs included."""
-
-    older_than_days: float | None = None
-    """Remove what was last used longer ago than this."""
-    keep_gb: float | None = None
-    """Remove what was last used longest ago until the cache is at most this large (1 GB = 10^9 bytes)."""
-
-
-@record
-class CacheConfig:
-    """List or prune the evaluation cache ($DISTILL_EVAL_CACHE, by default ~/.cache/distill-eval)."""
-
-    verb: Annotated[CacheListConfig, subcommand("list")] | Annotated[CachePruneConfig, subcommand("prune")]
 
 
 def _compare(config: CompareConfig, argv: Sequence[str]) -> int:
@@ -99,7 +79,19 @@ def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
     return 0
 
 
+def _run(config: RunConfig, argv: Sequence[str]) -> int:
+    from distill_eval.run_verb import run_recipe
+
+    gated = run_recipe(config, argv)
+    return 0 if gated is None else _gate(gated)
+
+
 def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
+    if config.chain:
+        from distill_eval.run_verb import run_chain
+
+        run_chain(config, argv)
+        return 0
     from distill_eval import pipeline
 
     done = pipeline.distill(config, argv=argv, say=lambda line: print(line, flush=True))
@@ -161,31 +153,6 @@ def _answer(config: AnswerConfig, argv: Sequence[str]) -> int:
     return 0
 
 
-def _cache_list(config: CacheListConfig, argv: Sequence[str]) -> int:
-    del config, argv
-    from rich.console import Console
-
-    from distill_eval.cache_table import print_entries
-    from distill_eval.store import Store
-
-    print_entries(Store(), Console())
-    return 0
-
-
-def _cache_prune(config: CachePruneConfig, argv: Sequence[str]) -> int:
-    del argv
-    from distill_eval.store import Store
-
-    days, size = config.older_than_days, config.keep_gb
-    if days is None and size is None:
-        raise UsageError("cache prune: say what to remove, e.g. --older-than-days 30 or --keep-gb 5")
-    require(days is None or days >= 0, f"--older-than-days {days}: expected 0 or more")
-    require(size is None or 0 <= size < math.inf, f"--keep-gb {size}: expected 0 or more")
-    removed = Store().prune(older_than_days=days, keep_bytes=None if size is None else int(size * 1e9))
-    print(f"Removed {len(removed)} entries, {sum(entry.size_bytes for entry in removed) / 1e6:.1f} MB")
-    return 0
-
-
 VERBS = {
     "compare": (
         "distill_eval.compare_config:CompareConfig",
@@ -212,7 +179,11 @@ VERBS = {
         "distill_eval.distill.answer.config:AnswerConfig",
         "Have a teacher answer prompts, as a data set to train students on.",
     ),
-    "cache": ("distill_eval.cli:CacheConfig", "List or prune the evaluation cache."),
+    "run": (
+        "distill_eval.pipeline.run_config:RunConfig",
+        "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
+    ),
+    "cache": ("distill_eval.cache_verb:CacheConfig", "List or prune the evaluation cache."),
 }
 """Name to config, imported when it is asked for, and what `--help` says of it."""
 RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
@@ -223,8 +194,9 @@ RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
     "CurvesConfig": _curves,
     "CacheTeacherConfig": _cache_teacher,
     "AnswerConfig": _answer,
-    "CacheListConfig": _cache_list,
-    "CachePruneConfig": _cache_prune,
+    "RunConfig": _run,
+    "CacheListConfig": list_entries,
+    "CachePruneConfig": prune_entries,
 }
 
 
@@ -235,7 +207,7 @@ class _Unasked:
 
 def _config(where: str) -> Any:
     module, _, name = where.partition(":")
-    return CacheConfig if name == "CacheConfig" else getattr(importlib.import_module(module), name)
+    return getattr(importlib.import_module(module), name)
 
 
 def _verbs(argv: Sequence[str]) -> Any:
@@ -266,6 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = None
     try:
         config = parse(words)
+        _check_processes(config)
         return RUN[type(config).__name__](config, words)
     except DistillEvalError as error:
         if is_main_process() or not isinstance(error, UsageError):  # what is wrong with the command, all processes find
@@ -274,6 +247,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"distill-eval: interrupted{RESUMES.get(type(config).__name__, '')}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _check_processes(config: Any) -> None:
+    """Refuse several processes where they would do the same work side by side."""
+    shares = type(config).__name__ == "DistillConfig" and not config.chain
+    require(
+        shares or int(os.environ.get("WORLD_SIZE", "1")) == 1,
+        "several processes share the work of `distill` alone, without --chain: leave accelerate launch or torchrun out",
+    )
 
 
 def _quiet_libraries() -> None:

@@ -8,6 +8,7 @@
     ├── TrainingError           a training cannot go on: too many batches without a finite loss
     ├── ArtifactError           a file of ours is missing, damaged or of another schema
     ├── NotComparableError      two runs differ in what must be equal
+    ├── StageError              a stage of a recipe failed, and what needs it was not run
     └── StoreError              the cache or the output folder cannot be written
 
 A message says what happened, what was expected, and what to type next. Anything else that escapes is a bug
@@ -56,6 +57,10 @@ class ArtifactError(DistillEvalError):
 
 class NotComparableError(DistillEvalError):
     """Raised when two evaluations differ in something that must be equal for a comparison."""
+
+
+class StageError(DistillEvalError):
+    """Raised when a stage of a recipe failed; the stages before it are kept."""
 
 
 class StoreError(DistillEvalError):

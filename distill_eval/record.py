@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
-from distill_eval.errors import ArtifactError
+from distill_eval.errors import ArtifactError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
@@ -66,6 +67,88 @@ def from_json(cls: type[T], text: str | bytes, *, source: str) -> T:
     try:
         value: T = _adapter(cls).validate_json(text)
     except ValidationError as error:
-        details = "; ".join(f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors())
-        raise ArtifactError(f"{source} is not a valid {cls.__name__}: {details}") from error
+        raise ArtifactError(f"{source} is not a valid {cls.__name__}: {_problems(cls, error)}") from error
     return value
+
+
+def from_table(cls: type[T], table: Mapping[str, Any], *, source: str) -> T:
+    """Read a record from what `tomllib` gives, as strictly as `from_json`.
+
+    Raises:
+        UsageError: it is not this record; every offending key is named with its dotted path.
+    """
+    from pydantic import ValidationError
+
+    try:
+        value: T = _adapter(cls).validate_json(json.dumps(table, default=str))  # a TOML date becomes text
+    except ValidationError as error:
+        raise UsageError(f"{source}: {_problems(cls, error)}") from error
+    return value
+
+
+def to_toml(table: Mapping[str, Any]) -> str:
+    """A table of strings, numbers, booleans, lists of them and tables as TOML, without what is `None`."""
+    return "\n".join(_toml_lines(table, ())) + "\n"
+
+
+def flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The values of nested tables by their dotted path."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return found
+
+
+def changed(value: object) -> dict[str, Any]:
+    """What a record says besides its defaults, by dotted path."""
+    defaults = _defaults(value)
+    return {name: found for name, found in flat(to_jsonable(value)).items() if found != defaults.get(name, _NO_DEFAULT)}
+
+
+_NO_DEFAULT = object()
+
+
+def _defaults(value: Any, above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(value):
+        inner = getattr(value, field.name)
+        if is_dataclass(inner):
+            found |= _defaults(inner, f"{above}{field.name}.")
+        elif field.default is not MISSING:
+            found[above + field.name] = list(field.default) if isinstance(field.default, tuple) else field.default
+    return found
+
+
+def _problems(cls: type[Any], error: ValidationError) -> str:
+    """Every offending key with its dotted path; an unknown one with the known name that looks most like it."""
+    lines = []
+    for found in error.errors():
+        where, message = found["loc"], found["msg"].removeprefix("Value error, ")
+        if found["type"] == "unexpected_keyword_argument":
+            known = nearest(str(where[-1]), _names(cls, where[:-1]), count=1)
+            message = f"unknown key.{f' Did you mean {known[0]!r}?' if known else ''}"
+        lines.append(f"{'.'.join(map(str, where)) or 'file'}: {message}")
+    return "; ".join(lines)
+
+
+def _names(cls: Any, where: Sequence[str | int]) -> list[str]:
+    """The fields of the record at this place inside of another."""
+    for part in where:
+        if isinstance(part, str) and is_dataclass(cls):
+            hint = get_type_hints(cls).get(part)
+            cls = next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), hint)
+    return [field.name for field in fields(cls)] if is_dataclass(cls) else []
+
+
+def _toml_lines(table: Mapping[str, Any], above: tuple[str, ...]) -> list[str]:
+    said = {name: value for name, value in table.items() if value is not None}
+    lines = [f"{name} = {_toml_value(value)}" for name, value in said.items() if not isinstance(value, Mapping)]
+    for name, value in said.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{'.'.join((*above, name))}]", *_toml_lines(value, (*above, name))]
+    return lines
+
+
+def _toml_value(value: Any) -> str:
+    # A JSON string, number or list of them is TOML too, but for the one control character that JSON does not escape.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from distill_eval.schema.answers import AnswersRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
+from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
 from distill_eval.schema.sweep import SweepRun
@@ -29,6 +30,7 @@ ARTIFACTS = {
     "distill.json": DistillRun,
     "sweep.json": SweepRun,
     "teacher-cache.json": CacheManifest,
+    "run.json": RecipeRun,
     "answers.json": AnswersRun,
 }
 

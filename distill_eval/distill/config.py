@@ -118,7 +118,7 @@ class TrainingConfig:
 class DistillConfig:
     """Train a student on what its teacher knows."""
 
-    student: str
+    student: str = ""
     """Hub name or folder of the student to train, e.g. one that `distill-eval prepare` wrote."""
     teacher: tuple[str, ...] = ()
     """One or more teachers, comma-separated; several are mixed by their probabilities. None with --alpha 0."""
@@ -134,13 +134,16 @@ class DistillConfig:
     own_text: OnPolicyConfig = field(default_factory=OnPolicyConfig)
     baseline: bool = False
     """Train without the teacher (alpha 0) on the same data in the same order: what distillation is measured by."""
+    chain: tuple[str, ...] = ()
+    """Instead of --student: parameters of each assistant and of the student, e.g. 110M,80M. Each is made from the model
+    before it and taught by it. With --baseline the last one is trained without a teacher too."""
     output_dir: Path
     """Where the student goes, as a Hugging Face folder with distill.json; checkpoints while it trains."""
     resume: bool = False
     """Go on with the run in --output-dir."""
 
     def __post_init__(self) -> None:
-        ModelRef.parse(self.student)
+        _check_student(self)
         for teacher in self.teacher:
             ModelRef.parse(teacher)
         require(
@@ -223,6 +226,20 @@ class DistillConfig:
         """Weight of each teacher; they sum to 1."""
         weights = [float(weight) for weight in self.teacher_weights] or [1.0] * len(self.teacher)
         return tuple(weight / sum(weights) for weight in weights)
+
+
+def _check_student(config: DistillConfig) -> None:
+    if not config.chain:
+        require(bool(config.student), "no student: give --student, or --chain 110M,80M to have it made in steps")
+        ModelRef.parse(config.student)
+        return
+    sizes = ",".join(config.chain)
+    require(all(config.chain), f"--chain {sizes}: expected sizes, e.g. 110M,80M")
+    require(not config.student, f"--student {config.student}: --chain makes the student, so leave one of them out")
+    require(
+        len(config.teacher) == 1,
+        f"--chain {sizes}: expected one --teacher, from which the first model is made, not {len(config.teacher)}",
+    )
 
 
 def _is_weight(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from transformers import TrainingArguments
 
 from distill_eval.distill.config import DistillConfig, TrainingConfig
 from distill_eval.errors import UsageError
-from distill_eval.record import to_jsonable
+from distill_eval.record import changed, flat
 
 POINTS = 20
 """Validations in a run that does not say how often."""
@@ -103,45 +102,20 @@ def arguments(config: DistillConfig, batching: Batching, steps: int, *, use_cpu:
 
 def settings(config: DistillConfig) -> dict[str, str]:
     """Every option that is not its default, by the name of its flag."""
-    defaults = dict(_flat(_defaults(config)))
     return {
-        f"--{name.rpartition('.')[2].replace('_', '-')}": _text(value)
-        for name, value in _flat(to_jsonable(config))
-        if value != defaults.get(name, object()) and name not in ("resume", "output_dir")
+        _flag(name): _text(value) for name, value in changed(config).items() if name not in ("resume", "output_dir")
     }
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Options that a resumed run has otherwise, as flags with both values."""
-    old, new = dict(_flat(before)), dict(_flat(now))
+    old, new = flat(before), flat(now)
     names = [name for name in sorted(old.keys() | new.keys()) if name not in FREE and old.get(name) != new.get(name)]
-    return [
-        f"--{name.rpartition('.')[2].replace('_', '-')} was {_text(old.get(name))} and is {_text(new.get(name))}"
-        for name in names
-    ]
+    return [f"{_flag(name)} was {_text(old.get(name))} and is {_text(new.get(name))}" for name in names]
 
 
-def _defaults(config: DistillConfig) -> dict[str, Any]:
-    """The defaults of every option that has one."""
-    found: dict[str, Any] = {}
-    for name in ("data", "loss", "training", "own_text"):
-        found[name] = _own_defaults(type(getattr(config, name)))
-    return found | _own_defaults(type(config))
-
-
-def _own_defaults(cls: Any) -> dict[str, Any]:
-    return {
-        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
-        for field in dataclasses.fields(cls)
-        if field.default is not dataclasses.MISSING
-    }
-
-
-def _flat(values: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        found += _flat(value, f"{above}{name}.") if isinstance(value, dict) else [(above + name, value)]
-    return found
+def _flag(name: str) -> str:
+    return f"--{name.rpartition('.')[2].replace('_', '-')}"
 
 
 def _text(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -25,14 +26,20 @@ def make_fresh(
     Layer types (sliding or full attention) are those of the teacher's first layers. The global random state of torch
     is left as it was.
     """
-    config = copy.deepcopy(teacher.config)
-    keep_in_config(config, tuple(range(shape.num_layers)))
-    write_widths(config, architecture, shape)
+    config = resized(teacher.config, architecture, shape)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         student: PreTrainedModel = auto_class(kind).from_config(config, dtype=teacher.dtype)
     student.eval()
     return student
+
+
+def resized(teacher: Any, architecture: Architecture, shape: Shape) -> Any:
+    """The teacher's config with the sizes of the shape, its layers like the teacher's first ones."""
+    config = copy.deepcopy(teacher)
+    keep_in_config(config, tuple(range(shape.num_layers)))
+    write_widths(config, architecture, shape)
+    return config
 
 
 def copy_matching(teacher: PreTrainedModel, student: PreTrainedModel, architecture: Architecture) -> int:

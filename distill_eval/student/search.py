@@ -153,9 +153,11 @@ class Search:
                 if distance[index] < nearest.get(side, (np.inf,))[0]:
                     nearest[side] = (float(distance[index]), self._shape(row.num_layers, row.widths, index))
         found = [nearest[side][1] for side in (-1, 1) if side in nearest]
+        least = min((count_shape(self._terms, replace(shape, num_layers=0)) for shape in found), default=0)
+        why = f" (embeddings and head alone have {show_size(least)})" if least > target else ""
         fixed = [f"--{name.replace('_', '-')} {value}" for name, value in self._fixed._asdict().items() if value]
         given = f" with {' '.join(fixed)}" if fixed else ""
-        what = f"no student{given} has {show_size(target)} parameters within {TOLERANCE:.0%}"
+        what = f"no student{given} has {show_size(target)} parameters within {TOLERANCE:.0%}{why}"
         if not found:
             return f"{what}: no sizes go together. Fix fewer of them"
         sizes = [show_size(count_shape(self._terms, shape)) for shape in found]

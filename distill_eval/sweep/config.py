@@ -69,6 +69,7 @@ class SweepConfig:
     def _check_teacher(self) -> None:
         """Refuse what the teacher, or none, cannot do."""
         config = self.distill
+        require(not config.chain, "--chain trains several students: sweep one of them")
         require(
             config.cached_teacher is None or not (self.temperatures or self.losses),
             "--cached-teacher holds one temperature, for forward_kl: leave --temperatures and --losses out",

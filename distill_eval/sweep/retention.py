@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill_eval import pipeline
 from distill_eval.compare_config import CompareConfig
 from distill_eval.evaluate.options import EvaluateOptions
+from distill_eval.pipeline import compare
 from distill_eval.progress import ConsoleProgress
 from distill_eval.store import Store
 from distill_eval.sweep.config import SweepConfig
@@ -35,5 +35,5 @@ def mean_retention(config: SweepConfig, student: str, output: Path, argv: Sequen
     )
     asked = CompareConfig(teacher=config.distill.teacher[0], student=(student,), evaluation=options, output_dir=output)
     with ConsoleProgress() as progress:
-        done = pipeline.compare(asked, store=Store(), progress=progress, argv=argv)
+        done = compare(asked, store=Store(), progress=progress, argv=argv)
     return done.retention.verdicts[0].mean_retention

@@ -11,7 +11,6 @@ A killed sweep goes on with the trial that was running, from its last checkpoint
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,10 +51,6 @@ def run(config: SweepConfig, *, argv: Sequence[str], say: Callable[[str], None] 
     """
     from distill_eval.distill.ready import make_ready
 
-    require(
-        int(os.environ.get("WORLD_SIZE", "1")) == 1,
-        "sweep runs in one process: start `distill` itself with several, or sweeps with folders of their own",
-    )
     require_optuna()
     _check_output(config)
     ready = make_ready(config.distill)

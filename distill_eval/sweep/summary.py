@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from distill_eval.checkpoint import weight_files
-from distill_eval.pipeline import read_run
+from distill_eval.pipeline.training import read_training
 from distill_eval.schema.distill import Point
 from distill_eval.schema.sweep import SweepTrial
 from distill_eval.sweep.config import SweepConfig
@@ -33,7 +33,7 @@ def _trial(config: SweepConfig, trial: FrozenTrial, order: list[int]) -> SweepTr
 
     folder = trial_folder(config, trial.number)
     run = at(config.distill, trial.params)
-    done = read_run(folder) if (folder / ARTIFACT).is_file() else None
+    done = read_training(folder) if (folder / ARTIFACT).is_file() else None
     steps = sorted(trial.intermediate_values)
     return SweepTrial(
         number=trial.number,

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill_eval import pipeline
 from distill_eval.checkpoint import remove_weights
 from distill_eval.errors import StoreError, TrainingError, boundary
+from distill_eval.pipeline.training import distill, read_training
 from distill_eval.schema.distill import DistillRun
 from distill_eval.sweep.config import SweepConfig
 from distill_eval.sweep.retention import mean_retention
@@ -78,12 +78,10 @@ class Trials:
         from distill_eval.distill.output import ARTIFACT
 
         if (folder / ARTIFACT).is_file():  # killed after the training
-            done = pipeline.read_run(folder)
+            done = read_training(folder)
         else:
             config = replace(at(self._config.distill, point), output_dir=folder, resume=True)
-            done = pipeline.distill(
-                config, argv=self._argv, say=self._say, ready=self._ready, on_validation=self._watch(trial)
-            )
+            done = distill(config, argv=self._argv, say=self._say, ready=self._ready, on_validation=self._watch(trial))
         value = self._measured(done, folder, trial)
         if value is None or not math.isfinite(value):
             raise TrainingError(f"{self._config.rank_by} has no value after training")

@@ -61,7 +61,14 @@ def test_the_ban_covers_what_is_slow():
 
 @pytest.mark.parametrize(
     "argv",
-    [["--help"], ["compare", "--help"], ["prepare", "--help"], ["curves", "--help"], ["cache", "list", "--help"]],
+    [
+        ["--help"],
+        ["compare", "--help"],
+        ["prepare", "--help"],
+        ["run", "--help"],
+        ["curves", "--help"],
+        ["cache", "list", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(argv):
     found, printed = heavy_after(RUN_CLI, argv)
@@ -72,7 +79,9 @@ def test_help_imports_nothing_heavy(argv):
 
 def test_light_modules_import_nothing_heavy():
     modules = light_modules()
-    assert {"distill_eval.cli", "distill_eval.record", "distill_eval.store"} <= set(modules)
+    assert {"distill_eval.cli", "distill_eval.recipe", "distill_eval.pipeline.run", "distill_eval.store"} <= set(
+        modules
+    )
     assert heavy_after(IMPORT_ALL, modules) == ([], "")
 
 

@@ -24,6 +24,16 @@ def test_a_value_that_we_refuse_is_refused_in_our_words(argv, message, capsys):
     assert capsys.readouterr().err == f"distill-eval: {message}\n"
 
 
+CHAIN = [word for word in DISTILL if "--student" not in word] + ["--chain=1M"]
+
+
+@pytest.mark.parametrize("argv", [SWEEP, CHAIN, ["cache", "list"]], ids=["sweep", "chain", "cache"])
+def test_several_processes_are_for_distill_alone(argv, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(argv) == 2
+    assert "several processes share the work of `distill` alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [([*DISTILL, "--steps=many"], "--steps"), (["distill", "--student=s"], "--data"), (["distil"], "distil")],

@@ -21,6 +21,14 @@ def test_no_stored_schema_is_left_over():
     assert {path.name for path in STORED.iterdir()} == set(GENERATED)
 
 
+def test_a_run_says_what_its_stages_can_be():
+    schema = json.loads(GENERATED["run.json"])
+    assert schema["properties"]["schema"]["default"] == "distill-eval/run"
+    stage = schema["$defs"]["StageRun"]
+    assert stage["properties"]["status"]["enum"] == ["done", "failed", "unfinished", "not run"]
+    assert {"config_digest", "input_digests", "folder", "files", "seconds", "error"} <= set(stage["required"])
+
+
 def test_retention_says_which_schema_it_is():
     schema = json.loads(GENERATED["retention.json"])
     assert schema["properties"]["schema"]["default"] == "distill-eval/retention"

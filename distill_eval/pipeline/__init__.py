@@ -1,0 +1,7 @@
+"""The order of the stages, and the reports that are written of what they did."""
+
+from distill_eval.compare_config import CompareConfig
+from distill_eval.pipeline.comparison import Compared, compare
+from distill_eval.pipeline.training import CurvesConfig, curves, distill, prepare
+
+__all__ = ["CompareConfig", "Compared", "CurvesConfig", "compare", "curves", "distill", "prepare"]

@@ -1,0 +1,92 @@
+"""The steps of a recipe, their order, and what they depend on."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distill_eval.pipeline.plan import steps
+from distill_eval.recipe import resolve
+
+CHAIN = """
+teacher = "org/teacher"
+output_dir = "out"
+chain = ["110M", "80M"]
+baseline = true
+[data]
+data = "org/text"
+[cache_teacher]
+[distill.loss]
+alpha = 0.6
+[compare.evaluation]
+tasks = ["arc_easy"]
+"""
+DIRECT = CHAIN.replace('chain = ["110M", "80M"]', "[prepare]\nratio = 0.5").replace("baseline = true", "")
+
+
+def read(text):
+    return resolve(tomllib.loads(text), source="a.toml")
+
+
+def test_each_link_is_made_and_taught_by_the_one_before_it():
+    found = {step.name: step for step in steps(read(CHAIN))}
+    assert {name: step.needs for name, step in found.items()} == {
+        "1-110M prepare": (),
+        "1-110M cache-teacher": ("1-110M prepare",),
+        "1-110M distill": ("1-110M prepare", "1-110M cache-teacher"),
+        "2-80M prepare": ("1-110M distill",),
+        "2-80M cache-teacher": ("2-80M prepare",),
+        "2-80M distill": ("2-80M prepare", "2-80M cache-teacher"),
+        "baseline": ("2-80M prepare", "2-80M cache-teacher"),
+        "compare": ("2-80M distill", "baseline"),
+    }
+    first, second = found["1-110M prepare"].config, found["2-80M prepare"].config
+    assert (first.teacher, first.target_params) == ("org/teacher", "110M")
+    assert (second.teacher, second.target_params) == ("out/1-110M/student", "80M")
+    assert found["2-80M cache-teacher"].config.teacher == "out/1-110M/student"
+    assert found["2-80M distill"].config.cached_teacher == Path("out/2-80M/teacher-cache")
+    untaught = found["baseline"].config
+    assert (untaught.baseline, untaught.student, untaught.alpha) == (True, "out/2-80M/prepared", 0.0)
+    assert found["compare"].config.student == ("out/2-80M/student",)
+    assert found["compare"].config.baseline == ("out/2-80M/baseline",)
+    assert found["compare"].config.teacher == "org/teacher"
+
+
+def test_a_direct_recipe_is_one_link_without_a_number():
+    assert [(step.name, str(step.folder)) for step in steps(read(DIRECT))] == [
+        ("prepare", "out/prepared"),
+        ("cache-teacher", "out/teacher-cache"),
+        ("distill", "out/student"),
+        ("compare", "out/compare"),
+    ]
+
+
+def test_without_training_the_prepared_student_is_compared():
+    recipe = replace(read(DIRECT), distill=None, cache_teacher=None)
+    assert [step.name for step in steps(recipe)] == ["prepare", "compare"]
+    assert steps(recipe)[-1].config.student == ("out/prepared",)
+
+
+@pytest.mark.parametrize(
+    ("change", "repeated"),
+    [
+        (("alpha = 0.6", "alpha = 0.7"), {"distill"}),
+        (("alpha = 0.6", "temperature = 4.0"), {"cache-teacher", "distill", "baseline"}),
+        (("ratio = 0.5", "ratio = 0.4"), {"prepare"}),
+        (('tasks = ["arc_easy"]', 'tasks = ["sciq"]'), {"compare"}),
+        (
+            ('data = "org/text"', 'data = "org/text"\nmax_length = 128'),
+            {"prepare", "cache-teacher", "distill", "baseline"},
+        ),
+        (('teacher = "org/teacher"', 'teacher = "org/other"'), set()),  # known by content
+        (('data = "org/text"', 'data = "org/other"'), set()),
+        (('output_dir = "out"', 'output_dir = "elsewhere"'), set()),
+        (("[distill.loss]", '[distill.training]\nreport_to = "tensorboard"\n[distill.loss]'), set()),
+    ],
+)
+def test_what_an_option_changes(change, repeated):
+    text = DIRECT.replace('output_dir = "out"', 'output_dir = "out"\nbaseline = true')
+    before = {step.name: step.config_digest for step in steps(read(text))}
+    after = {step.name: step.config_digest for step in steps(read(text.replace(*change)))}
+    assert {name for name in before if before[name] != after[name]} == repeated
