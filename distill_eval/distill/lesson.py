@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,7 +56,8 @@ class Lesson:
         self._student = student
         self._native: Callable[..., Any] = student.forward
         self._isolation: Isolation = find_isolation(student)
-        student.forward = self._forward
+        # Not the bound method: accelerate's mixed precision takes a method's function and binds it to the student.
+        student.forward = partial(self._forward)
 
     def detach(self) -> None:
         """Give the student its own forward pass back."""

@@ -100,6 +100,17 @@ def test_alpha_divergences_and_inner_losses_all_train(place, tmp_path):
         assert ("attention_loss" in names) == ("attention_weight" in loss)
 
 
+def test_bfloat16_trains_as_float32_does_to_its_precision(place, tmp_path):
+    steps = {"steps": 4, "eval_every": 1}
+    wide = train(place, tmp_path / "wide", training=steps)
+    narrow = train(place, tmp_path / "narrow", training=steps | {"dtype": "bfloat16"})
+    for ours, theirs in zip(narrow.curve, wide.curve, strict=True):
+        for name in ours.values.keys() & {"soft_loss", "hard_loss", "eval_kl"}:
+            assert ours.values[name] == pytest.approx(theirs.values[name], rel=3e-2), name
+    assert narrow.curve != wide.curve  # it did compute in another precision
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "narrow").values())
+
+
 def test_a_baseline_sees_the_same_text_and_no_teacher(place, tmp_path):
     taught = train(place, tmp_path / "taught")
     baseline = train(place, tmp_path / "baseline", baseline=True)
