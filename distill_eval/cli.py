@@ -250,11 +250,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_processes(config: Any) -> None:
-    """Refuse several processes where they would do the same work side by side."""
-    shares = type(config).__name__ == "DistillConfig" and not config.chain
+    """Refuse several processes where they would do the same work side by side; a recipe refuses them itself."""
+    shares = type(config).__name__ in ("DistillConfig", "RunConfig")
     require(
         shares or int(os.environ.get("WORLD_SIZE", "1")) == 1,
-        "several processes share the work of `distill` alone, without --chain: leave accelerate launch or torchrun out",
+        "several processes share the work of `distill` alone: leave accelerate launch or torchrun out",
     )
 
 

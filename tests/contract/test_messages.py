@@ -24,10 +24,7 @@ def test_a_value_that_we_refuse_is_refused_in_our_words(argv, message, capsys):
     assert capsys.readouterr().err == f"distill-eval: {message}\n"
 
 
-CHAIN = [word for word in DISTILL if "--student" not in word] + ["--chain=1M"]
-
-
-@pytest.mark.parametrize("argv", [SWEEP, CHAIN, ["cache", "list"]], ids=["sweep", "chain", "cache"])
+@pytest.mark.parametrize("argv", [SWEEP, ["cache", "list"]], ids=["sweep", "cache"])
 def test_several_processes_are_for_distill_alone(argv, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(argv) == 2
