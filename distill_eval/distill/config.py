@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill_eval.distill.data_config import DataConfig
+from distill_eval.distill.label_config import LabelConfig
 from distill_eval.distill.on_policy_config import OnPolicyConfig
 from distill_eval.errors import require
 from distill_eval.record import record
@@ -129,6 +130,7 @@ class DistillConfig:
     cached_teacher: Path | None = None
     """Folder of `distill-eval cache-teacher`, instead of a live teacher; with --teacher, of that one alone."""
     data: DataConfig
+    labels: LabelConfig = field(default_factory=LabelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     own_text: OnPolicyConfig = field(default_factory=OnPolicyConfig)
@@ -178,6 +180,24 @@ class DistillConfig:
             self._check_own_text()
         if self.loss.loss == "uld":
             self._check_across_tokenizers()
+        if self.labels.label_column is not None:
+            self._check_classifier()
+
+    def _check_classifier(self) -> None:
+        require(not self.data.streaming, "--streaming: a classifier's texts are read whole. Leave it out")
+        require(
+            self.data.packing != "crossing",
+            "--packing crossing: a classifier sees one text per row, padded. Leave --packing out",
+        )
+        require(
+            self.cached_teacher is None,
+            "--cached-teacher holds next-token distributions: a classifier's teacher is asked live, with --teacher",
+        )
+        require(self.own_text.on_policy == 0, "--on-policy: a classifier writes no text. Leave it out")
+        require(
+            self.loss.loss != "uld",
+            "--loss uld compares tokens, and labels are compared by name. Choose forward_kl, reverse_kl, jsd or tv",
+        )
 
     def _check_across_tokenizers(self) -> None:
         require(

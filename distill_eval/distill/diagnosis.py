@@ -51,12 +51,22 @@ def _bad_teacher(before: Validation, teacher: Validation | None) -> Finding | No
     what, theirs, ours = "perplexity", teacher.perplexity, before.perplexity
     if teacher.bits_per_byte is not None and before.bits_per_byte is not None:  # tokens of two kinds do not compare
         what, theirs, ours = "bits per byte", teacher.bits_per_byte, before.bits_per_byte
+    if teacher.accuracy is not None and before.accuracy is not None:
+        return None if teacher.accuracy > before.accuracy else _untrained(teacher.accuracy, before.accuracy)
     if theirs < ours:
         return None
     return _finding(
         "high",
         f"The teacher's {what} on the validation text is {theirs:.2f}, not below the student's "
         f"{ours:.2f} before training: it has nothing to teach here. Take text that the teacher knows.",
+    )
+
+
+def _untrained(theirs: float, ours: float) -> Finding:
+    return _finding(
+        "high",
+        f"The teacher's accuracy on the validation texts is {theirs:.4f}, not above the student's {ours:.4f} before "
+        "training: it has nothing to teach here. Train the teacher on these labels first.",
     )
 
 
@@ -73,13 +83,18 @@ def _certain_teacher(after: Validation) -> Finding | None:
 
 def _does_not_learn(before: Validation, after: Validation) -> Finding | None:
     fall = (before.hard_loss - after.hard_loss) / before.hard_loss
-    if fall >= LEARNS:
+    surer = before.accuracy is not None and after.accuracy is not None and after.accuracy > before.accuracy
+    if fall >= LEARNS or surer:
         return None
     return _finding(
         "high",
-        f"The validation loss went from {before.hard_loss:.3f} to {after.hard_loss:.3f} nats per token: the student "
-        "did not learn. Raise --learning-rate, train for more --steps, or take data nearer to the validation text.",
+        f"The validation loss went from {before.hard_loss:.3f} to {after.hard_loss:.3f} nats per {_unit(after)}: the "
+        "student did not learn. Raise --learning-rate, train for more --steps, or take data like the validation data.",
     )
+
+
+def _unit(found: Validation) -> str:
+    return "token" if found.accuracy is None else "text"
 
 
 def _memorizes(curve: Sequence[Point]) -> Finding | None:
@@ -91,7 +106,7 @@ def _memorizes(curve: Sequence[Point]) -> Finding | None:
         return None
     return _finding(
         "medium",
-        f"On the validation text the KL to the teacher rose from {min(kl):.3f} to {kl[-1]:.3f} nats per token while it "
+        f"On the validation text the KL to the teacher rose from {min(kl):.3f} to {kl[-1]:.3f} nats while it "
         "still fell on the training text: the student copies the teacher on text it has seen. Use more data, or stop "
         "earlier with --patience.",
     )

@@ -107,7 +107,7 @@ def open_documents(config: DataConfig) -> Documents:
         UsageError: there is no such column, configuration or file.
         DataError: the data set cannot be had, or is empty.
     """
-    rows = _load(config.data, config.data_config, config.data_split, config.streaming)
+    rows = load_rows(config.data, config.data_config, config.data_split, config.streaming)
     if config.max_documents is not None:
         rows = (
             rows.take(config.max_documents)
@@ -155,7 +155,7 @@ def validation_batches(parts: Split) -> Iterator[list[Document]]:
 def _own_validation(config: DataConfig) -> Documents:
     name = config.validation_data or config.data
     configuration = None if config.validation_data else config.data_config
-    rows = _load(name, configuration, config.validation_split, streaming=False)
+    rows = load_rows(name, configuration, config.validation_split, streaming=False)
     if config.validation_documents is not None:
         rows = rows.select(range(min(config.validation_documents, len(rows))))
     return _column(rows, name, config.text_column)
@@ -180,7 +180,13 @@ def _threshold(train: Documents, config: DataConfig, seed: int) -> int:
     return int(different[count - 1])
 
 
-def _load(name: str, configuration: str | None, part: str | None, streaming: bool) -> Any:
+def load_rows(name: str, configuration: str | None, part: str | None, streaming: bool) -> Any:
+    """A `datasets` data set from the Hub (by default its split `train`), a file or a folder.
+
+    Raises:
+        UsageError: there is no such configuration, split or file; or a file was given either.
+        DataError: the data set cannot be had, or is empty.
+    """
     path = Path(name).expanduser()
     if path.exists():
         require(
@@ -252,10 +258,17 @@ def _column(rows: Any, name: str, column: str) -> Documents:
     names = list(first)
     if column not in names and column == "text" and CONVERSATIONS in names:
         column = CONVERSATIONS
+    require_column(names, name, column, "--text-column")
+    return Documents(rows.select_columns([column]), column, name)
+
+
+def require_column(names: list[str], name: str, column: str, flag: str) -> None:
+    """Refuse a column that the data set `name` does not have, with those that it has.
+
+    Raises:
+        UsageError: it is not one of `names`.
+    """
     if column not in names:
         guesses = nearest(column, names)
         hint = f" Did you mean {' or '.join(repr(guess) for guess in guesses)}?" if guesses else ""
-        raise UsageError(
-            f"{name} has no column {column!r}.{hint} Its columns: {', '.join(names)}. Choose with --text-column"
-        )
-    return Documents(rows.select_columns([column]), column, name)
+        raise UsageError(f"{name} has no column {column!r}.{hint} Its columns: {', '.join(names)}. Choose with {flag}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,19 +26,33 @@ class Located(NamedTuple):
 
 
 def locate(ref: ModelRef, *, role: str) -> Located:
-    """Find a causal language model, with its config and tokenizer.
+    """Find a model, with its config and tokenizer.
 
     Raises:
         UsageError: a revision of a folder was asked for.
-        ModelError: it cannot be had, is no causal language model, or has no tokenizer.
+        ModelError: it cannot be had, is an encoder-decoder, or has no tokenizer.
     """
     folder = checkpoint.locate_with_weights(ref, checkpoint.SMALL_FILES, role=role)
     with boundary(ModelError, f"cannot read the {role} {str(ref)!r}"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"{role} {str(ref)!r} is an encoder-decoder: expected a causal language model")
+        raise ModelError(f"{role} {str(ref)!r} is an encoder-decoder: expected a causal language model or an encoder")
     return Located(ref, folder, config, tokenizer)
+
+
+def require_language_model(model: Located) -> None:
+    """Refuse a classifier where there are no labels.
+
+    Raises:
+        UsageError: it is one.
+    """
+    name = (model.config.architectures or [""])[0]
+    require(
+        not name.endswith("ForSequenceClassification"),
+        f"{model.ref} is a {name}: expected a causal language model. To train a classifier with `distill-eval "
+        "distill`, name the column of the labels, e.g. --label-column label",
+    )
 
 
 def check_vocabulary(student: Located, teacher: Located) -> None:
@@ -61,7 +76,7 @@ def check_vocabulary(student: Located, teacher: Located) -> None:
     )
 
 
-def check_size(student: Located, teacher: Located) -> None:
+def check_size(student: Located, teacher: Located, auto: Any = AutoModelForCausalLM) -> None:
     """Refuse a student that is its own teacher, or larger.
 
     Raises:
@@ -71,17 +86,17 @@ def check_size(student: Located, teacher: Located) -> None:
         student.folder.resolve() != teacher.folder.resolve(),
         f"--teacher {teacher.ref} is the student's own folder: there is nothing to learn",
     )
-    ours, theirs = num_parameters(student.config), num_parameters(teacher.config)
+    ours, theirs = num_parameters(student.config, auto), num_parameters(teacher.config, auto)
     require(
         ours <= theirs,
         f"--student {student.ref} has {ours:,} parameters, more than the {theirs:,} of --teacher {teacher.ref}",
     )
 
 
-def num_parameters(config: Any) -> int:
-    """Of a model with this config; shared ones counted once."""
+def num_parameters(config: Any, auto: Any = AutoModelForCausalLM) -> int:
+    """Of a model with this config, as `auto` makes it; shared ones counted once."""
     with torch.device("meta"):
-        return int(AutoModelForCausalLM.from_config(config).num_parameters())
+        return int(auto.from_config(config).num_parameters())
 
 
 def weights_digest(folder: Path) -> str:
@@ -96,17 +111,18 @@ def vocabulary_digest(tokenizer: Any) -> str:
 
 def load_student(student: Located, device: str) -> Any:
     """The student to train: float32 weights, whatever its files hold."""
-    model = _load(student, dtype=torch.float32)
+    model = load_strictly(student, AutoModelForCausalLM, dtype=torch.float32)
     return model.to(device)
 
 
-def load_teacher(teacher: Located, dtype: str, device: str) -> Any:
+def load_teacher(teacher: Located, dtype: str, device: str, auto: Any = AutoModelForCausalLM) -> Any:
     """The teacher, frozen, in evaluation mode.
 
     Args:
         teacher: Where it is.
         dtype: `auto` is that of its files; `int8` and `nf4` quantize it with bitsandbytes.
         device: `cpu` or `cuda`.
+        auto: The class of transformers that loads it.
 
     Raises:
         ModelError: it cannot be loaded, or bitsandbytes is missing.
@@ -116,9 +132,9 @@ def load_teacher(teacher: Located, dtype: str, device: str) -> Any:
         config = BitsAndBytesConfig(
             load_in_8bit=dtype == "int8", load_in_4bit=dtype == "nf4", bnb_4bit_quant_type="nf4"
         )
-        model = _load(teacher, quantization_config=config, device_map=device)
+        model = load_strictly(teacher, auto, quantization_config=config, device_map=device)
     else:
-        model = _load(teacher, dtype=dtype if dtype == "auto" else getattr(torch, dtype)).to(device)
+        model = load_strictly(teacher, auto, dtype=dtype if dtype == "auto" else getattr(torch, dtype)).to(device)
     return model.eval().requires_grad_(False)
 
 
@@ -130,13 +146,24 @@ def require_bitsandbytes() -> None:
         raise UsageError("--teacher-dtype int8 and nf4 need bitsandbytes. Type: pip install 'distill-eval[quantize]'")
 
 
-def _load(model: Located, **options: Any) -> Any:
+def load_strictly(model: Located, auto: Any, *, may_lack: Callable[[str], bool] | None = None, **options: Any) -> Any:
+    """Load a model whose weights are all there.
+
+    Args:
+        model: Where it is.
+        auto: The class of transformers that loads it.
+        may_lack: Whether a weight of this name may be missing, and is then drawn at random.
+        options: Of `from_pretrained`.
+
+    Raises:
+        ModelError: it cannot be loaded, or another weight is missing.
+    """
     what = f"cannot load {model.ref} from {model.folder}"
     with boundary(ModelError, what):
-        found: Any = AutoModelForCausalLM.from_pretrained(
+        loaded, info = auto.from_pretrained(
             model.folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
         )
-    loaded, info = found
-    if info["missing_keys"]:
-        raise ModelError(f"{what}: the weight files lack {', '.join(sorted(info['missing_keys'])[:3])}")
+    missing = sorted(name for name in info["missing_keys"] if may_lack is None or not may_lack(name))
+    if missing:
+        raise ModelError(f"{what}: the weight files lack {', '.join(missing[:3])}")
     return loaded

@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 from distill_eval.distill import settings
-from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cached_signal import read_manifest
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.processes import Processes
@@ -53,10 +52,10 @@ def check_output(config: DistillConfig, options: dict[str, Any]) -> None:
 
 def begin(config: DistillConfig, options: dict[str, Any], ready: Ready, processes: Processes) -> None:
     """Note what the run is, or see that a resumed one reads what it began with."""
-    path, train = config.output_dir / CONFIG, ready.texts.train
+    path = config.output_dir / CONFIG
     cached = read_manifest(config.cached_teacher) if config.cached_teacher is not None else None
     contents = {
-        "--data": train.digest if isinstance(train, Blocks) else None,
+        "--data": ready.course.facts().digest,
         "--cached-teacher": to_jsonable(cached.key) if cached is not None else None,
     }
     if path.is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -14,26 +14,24 @@ from transformers import PrinterCallback
 
 from distill_eval.checkpoint import weight_files
 from distill_eval.device import choose_device
-from distill_eval.distill import checkpoints, data, models, settings
-from distill_eval.distill.blocks import Blocks
+from distill_eval.distill import checkpoints, models, settings
 from distill_eval.distill.cached_signal import read_manifest
 from distill_eval.distill.config import DistillConfig
+from distill_eval.distill.course import Course
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
-from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.output import ARTIFACT, begin, check_output
 from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.processes import Processes, joined
 from distill_eval.distill.ready import Ready, make_ready
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell, told
+from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell, told_of
 from distill_eval.distill.teaching import Teaching, prepare_teaching
-from distill_eval.distill.trainer import SKIPPED, DistillTrainer
-from distill_eval.distill.validation import validate_teacher
+from distill_eval.distill.trainer import SKIPPED
 from distill_eval.errors import ModelError
 from distill_eval.provenance import collect
 from distill_eval.record import to_json, to_jsonable
-from distill_eval.schema.distill import DataFacts, DistillRun, Point, Validation
+from distill_eval.schema.distill import Classification, DistillRun, Point, Validation
 from distill_eval.schema.model import ModelRef
 from distill_eval.store import write_atomic
 
@@ -70,20 +68,24 @@ def run(
     with joined(device) as processes, ExitStack() as stack:
         options = to_jsonable(config) | {"num_processes": processes.num_processes}
         check_output(config, options)
-        ready = ready or make_ready(config, processes.num_processes)
+        say = say if processes.is_main else _silent
+        ready = ready or make_ready(config, say, processes.num_processes)
         teaching = prepare_teaching(config, ready, stack)
         begin(config, options, ready, processes)
-        say = say if processes.is_main else _silent
-        job = Job(config, ready, teaching, device, processes, say, on_validation, stack)
-        return _finish(config, ready, job.train(), argv, processes)
+        done = Job(config, ready.course, teaching, device, processes, say, on_validation, stack).train()
+        return _finish(config, ready.course, done, argv, processes, say)
 
 
-def _finish(config: DistillConfig, ready: Ready, done: Done, argv: Sequence[str], processes: Processes) -> DistillRun:
+def _finish(
+    config: DistillConfig, course: Course, done: Done, argv: Sequence[str], processes: Processes, say: Any
+) -> DistillRun:
     """Write the student, then the record, and only then remove the checkpoints."""
+    measured = None
     with processes.main_first():
         if processes.is_main:
-            write_student(done.model, ready.student.folder, config.output_dir, _file_dtype(ready.student))
-    result = _result(config, ready.texts, done, argv)
+            write_student(done.model, course.student.folder, config.output_dir, _file_dtype(course.student))
+            measured = course.measure(done.model.device.type, say) if course.measure is not None else None
+    result = _result(config, course, done, argv, measured)
     if processes.is_main:
         write_atomic(config.output_dir / ARTIFACT, to_json(result))
         checkpoints.keep_last(config.output_dir, 0)
@@ -95,7 +97,9 @@ def _silent(line: str) -> None:
     del line
 
 
-def _result(config: DistillConfig, texts: data.TrainingData, done: Done, argv: Sequence[str]) -> DistillRun:
+def _result(
+    config: DistillConfig, course: Course, done: Done, argv: Sequence[str], measured: Classification | None
+) -> DistillRun:
     curve = tuple(
         Point(
             step=int(entry["step"]),
@@ -115,7 +119,7 @@ def _result(config: DistillConfig, texts: data.TrainingData, done: Done, argv: S
         settings=settings.settings(config),
         num_parameters=int(done.model.num_parameters()),
         size_bytes=sum(file.stat().st_size for file in weights),
-        data=_facts(config, texts),
+        data=course.facts(),
         num_steps=done.num_steps,
         num_tokens_seen=done.num_tokens_seen,
         num_skipped_batches=sum(SKIPPED in entry for entry in done.log),
@@ -123,30 +127,10 @@ def _result(config: DistillConfig, texts: data.TrainingData, done: Done, argv: S
         teacher_validation=done.teacher,
         before=done.before,
         after=done.after,
+        classification=measured,
         curve=curve,
         findings=diagnose(curve, before=done.before, after=done.after, teacher=done.teacher),
         provenance=collect(argv, str(done.model.device)),
-    )
-
-
-def _facts(config: DistillConfig, texts: data.TrainingData) -> DataFacts:
-    train, held = texts.train, texts.validation
-    known = train if isinstance(train, Blocks) else None
-    return DataFacts(
-        data=config.data.data,
-        packing=config.data.packing,
-        max_length=config.data.max_length,
-        num_documents=known.counts.num_documents if known else None,
-        num_split_documents=known.counts.num_split if known else None,
-        num_unscored_documents=known.counts.num_unscored if known else None,
-        padding_share=known.padding_share if known else None,
-        num_blocks=len(known) if known else None,
-        num_tokens=known.num_tokens if known else None,
-        num_scored_tokens=known.num_scored_tokens if known else None,
-        digest=known.digest if known else None,
-        num_validation_blocks=len(held),
-        num_validation_scored_tokens=held.num_scored_tokens,
-        paired_share=known.paired_share if known else None,
     )
 
 
@@ -175,7 +159,7 @@ class Job:
     def __init__(
         self,
         config: DistillConfig,
-        ready: Ready,
+        course: Course,
         teaching: Teaching,
         device: str,
         processes: Processes,
@@ -183,17 +167,18 @@ class Job:
         on_validation: OnValidation | None,
         stack: ExitStack,
     ) -> None:
-        self.config, self.student, self.texts, self.teaching = config, ready.student, ready.texts, teaching
+        self.config, self.student, self.texts, self.craft = config, course.student, course.texts, course.craft
         self.device, self.processes, self.say, self.stack = device, processes, say, stack
-        self.on_validation = on_validation
+        self.teaching, self.on_validation = teaching, on_validation
         self.batching = Batching(config.training.batch_size, config.training.accumulate)
 
     def train(self) -> Done:
         """Train; on too little memory go on from the last checkpoint with half the sequences at once."""
         teacher = None
         if self.teaching.teachers:
-            teacher = validate_teacher(self.teaching.teachers[0], self._validation_batches(), self.processes.total)
-            self.say(f"teacher: validation {told(teacher.perplexity, teacher.bits_per_byte)}")
+            first, batches = self.teaching.teachers[0], self._validation_batches()
+            teacher = self.craft.validate_teacher(first, batches, self.processes.total)
+            self.say(f"teacher: validation {told_of(teacher)}")
         while True:
             try:
                 return self._train_once(teacher)
@@ -216,13 +201,13 @@ class Job:
 
     def _train_once(self, teacher: Validation | None) -> Done:
         config = self.config
-        model = models.load_student(self.student, self.device)
+        model = self.craft.load_student(self.student, self.device)
         lesson = self.teaching.lesson(model, self.stack)
         before = lesson.validate(self._validation_batches(), self.processes.total)
-        self.say(f"student: validation {told(before.perplexity, before.bits_per_byte)} before training")
+        self.say(f"student: validation {told_of(before)} before training")
         train = self.texts.train
         steps = settings.num_steps(
-            config.training, len(train) if isinstance(train, Blocks) else None, self.processes.num_processes
+            config.training, len(train) if isinstance(train, Sized) else None, self.processes.num_processes
         )
         stop = StopEarly(
             patience=config.training.patience,
@@ -230,7 +215,7 @@ class Job:
             teacher_perplexity=teacher.perplexity if teacher else None,
             teacher_bits_per_byte=teacher.bits_per_byte if teacher else None,
         )
-        trainer = DistillTrainer(
+        trainer = self.craft.trainer(
             lesson=lesson,
             validation=self._validation_batches,
             processes=self.processes,
@@ -260,7 +245,7 @@ class Job:
         self.say(f"going on from {last.name}")
         return str(last)
 
-    def _own_text(self, lesson: Lesson, model: Any) -> OwnText | None:
+    def _own_text(self, lesson: Any, model: Any) -> OwnText | None:
         config = self.config
         if config.own_text.on_policy == 0 or config.alpha == 0:  # a baseline has the data's text alone
             return None

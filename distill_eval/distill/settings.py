@@ -14,7 +14,16 @@ from distill_eval.record import changed, flat
 
 POINTS = 20
 """Validations in a run that does not say how often."""
-FREE = frozenset({"resume", "output_dir", "training.report_to", "training.keep_checkpoints", "training.device"})
+FREE = frozenset(
+    {
+        "resume",
+        "output_dir",
+        "training.report_to",
+        "training.keep_checkpoints",
+        "training.device",
+        "labels.measure_speed",
+    }
+)
 """Settings that a resumed run may change: they do not change the weights (a GPU's are not bit-identical anyway)."""
 
 
@@ -95,7 +104,7 @@ def arguments(config: DistillConfig, batching: Batching, steps: int, *, use_cpu:
         remove_unused_columns=False,
         dataloader_pin_memory=not use_cpu,
         disable_tqdm=True,
-        ddp_find_unused_parameters=False,  # the loss reaches all
+        ddp_find_unused_parameters=config.labels.label_column is not None,  # a language model has none
         include_num_input_tokens_seen="all",
     )
 

@@ -8,13 +8,22 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from distill_eval.schema.distill import Validation
+
 OnValidation = Callable[[int, int, Mapping[str, float]], None]
 """Hears of a validation: its step, the steps of the whole run, and `eval_loss` and, with a live teacher, `eval_kl`."""
 
 
-def told(perplexity: float, bits_per_byte: float | None) -> str:
-    """What compares with another model, in words: bits per byte where the tokenizers differ."""
+def told(perplexity: float, bits_per_byte: float | None, accuracy: float | None = None) -> str:
+    """What compares with another model, in words: bits per byte across tokenizers; a classifier's accuracy."""
+    if accuracy is not None:
+        return f"accuracy {accuracy:.4f}, perplexity {perplexity:.3f}"
     return f"perplexity {perplexity:.2f}" if bits_per_byte is None else f"bits per byte {bits_per_byte:.3f}"
+
+
+def told_of(found: Validation) -> str:
+    """As `told`."""
+    return told(found.perplexity, found.bits_per_byte, found.accuracy)
 
 
 class StopEarly(TrainerCallback):
@@ -90,7 +99,7 @@ class Tell(TrainerCallback):
         left = (self._clock() - self._began) * (state.max_steps - state.global_step) / done if done else 0.0
         near = f", KL {metrics['eval_kl']:.3f}" if "eval_kl" in metrics else ""
         near += f", ULD {metrics['eval_uld']:.3f}" if "eval_uld" in metrics else ""
-        figure = told(metrics["eval_perplexity"], metrics.get("eval_bits_per_byte"))
+        figure = told(metrics["eval_perplexity"], metrics.get("eval_bits_per_byte"), metrics.get("eval_accuracy"))
         place = f"step {state.global_step} of {state.max_steps}"
         rest = f", about {left:.0f} s left" if done else ""
         self._say(f"{place}: validation {figure}{near}{rest}")

@@ -15,12 +15,12 @@ from distill_eval.distill.attention_maps import Tap
 from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cached_signal import CachedSignal, read_manifest
 from distill_eval.distill.config import DistillConfig, LossConfig
+from distill_eval.distill.craft import LANGUAGE, Craft
 from distill_eval.distill.features import FeatureLoss
 from distill_eval.distill.layer_map import layer_pairs
-from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.objective import InnerLosses
 from distill_eval.distill.ready import Ready
-from distill_eval.distill.signals import KeptSignal, LiveSignal, Signal
+from distill_eval.distill.signals import KeptSignal, Signal
 from distill_eval.errors import UsageError
 
 FEATURE_MODULE = "distillation_projections"
@@ -37,11 +37,12 @@ class Teaching(NamedTuple):
     teacher_width: int
     seed: int = 0
     """Of the learned projections' first weights."""
+    craft: Craft = LANGUAGE
 
-    def lesson(self, student: Any, stack: ExitStack) -> Lesson:
+    def lesson(self, student: Any, stack: ExitStack) -> Any:
         """What this student is measured on; its taps end with the stack."""
         inner, tap = self._inner(student, stack)
-        return Lesson(
+        return self.craft.lesson(
             student,
             self.signal,
             divergence=self.loss.loss,
@@ -79,26 +80,27 @@ def prepare_teaching(
     Raises:
         UsageError: the cache is of something else, or the data stream past it.
     """
-    loss, live = config.loss, ready.teachers
+    loss, live, craft = config.loss, ready.teachers, ready.course.craft
     if config.cached_teacher is not None and (config.alpha > 0 or (loss.feature_weight > 0 and not config.baseline)):
         return _from_cache(config, config.cached_teacher, ready)
+    seed = config.training.seed
     if not live:
-        return Teaching((), None, loss, 0, 0)
+        return Teaching((), None, loss, 0, 0, seed, craft)
     if loss.loss == "uld":
         return Teaching(live, AlignedSignal(live[0]), loss, 0, 0)
     compares = not config.baseline and (loss.feature_weight > 0 or loss.attention_weight > 0)
     if not compares:
-        return Teaching(live, LiveSignal(live, config.mixture), loss, 0, 0)
+        return Teaching(live, craft.signal(live, config.mixture), loss, 0, 0, seed, craft)
     theirs = live[0].config.get_text_config()
-    ours = ready.student.config.get_text_config()
+    ours = ready.course.student.config.get_text_config()
     layers = [layer for _, layer in layer_pairs(loss.layer_map, ours.num_hidden_layers, theirs.num_hidden_layers)]
     tap = stack.enter_context(Tap(live[0], layers, loss.attention_loss)) if loss.attention_weight > 0 else None
-    signal = LiveSignal(live, config.mixture, feature_layers=layers if loss.feature_weight > 0 else (), tap=tap)
-    return Teaching(live, signal, loss, theirs.num_hidden_layers, theirs.hidden_size, config.training.seed)
+    signal = craft.signal(live, config.mixture, feature_layers=layers if loss.feature_weight > 0 else (), tap=tap)
+    return Teaching(live, signal, loss, theirs.num_hidden_layers, theirs.hidden_size, seed, craft)
 
 
 def _from_cache(config: DistillConfig, folder: Path, ready: Ready) -> Teaching:
-    loss, student = config.loss, ready.student
+    loss, student = config.loss, ready.course.student
     cache = _open_cache(config, folder, ready)
     if loss.feature_weight == 0:
         return Teaching((), KeptSignal(cache), loss, 0, 0)
@@ -125,7 +127,7 @@ def _listed(layers: Iterable[int]) -> str:
 
 
 def _open_cache(config: DistillConfig, folder: Path, ready: Ready) -> CachedSignal:
-    train, student = ready.texts.train, ready.student
+    train, student = ready.course.texts.train, ready.course.student
     if not isinstance(train, Blocks):
         raise UsageError("--cached-teacher holds the answers to fixed rows: leave --streaming out")
     same: dict[str, Any] = {"teacher_digest": ready.teacher_digest} if ready.teacher_digest else {}

@@ -33,7 +33,8 @@ class DistillTrainer(Trainer):
     """Trains `model` with a `Lesson`; everything else is transformers' own.
 
     A batch holds `input_ids`, `position_ids` and `shift_labels` [B, T] (the token to predict at each position, -100
-    where nothing is scored), and `attention_mask` [B, T] when rows are padded.
+    where nothing is scored), and `attention_mask` [B, T] when rows are padded. A classifier's holds its labels as
+    `shift_labels` [B], the key by which the Trainer counts what is scored.
     """
 
     def __init__(
@@ -164,7 +165,7 @@ class DistillTrainer(Trainer):
         del eval_dataset, ignore_keys
         found = self.lesson.validate(self.validation(), self.processes.total)
         values = {"loss": found.hard_loss, "perplexity": found.perplexity}
-        for name in ("kl", "top1_agreement", "teacher_entropy", "uld", "bits_per_byte"):
+        for name in ("kl", "top1_agreement", "teacher_entropy", "uld", "bits_per_byte", "accuracy", "macro_f1"):
             if getattr(found, name) is not None:
                 values[name] = getattr(found, name)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}

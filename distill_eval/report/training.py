@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from distill_eval.report import escape, numbers
+from distill_eval.report import classifier, escape, numbers
 from distill_eval.report.frame import Reference
 from distill_eval.report.lines import Line, LineChart, draw_lines
 from distill_eval.report.sections import findings, plain_table, settings_table, short_names, versions, with_notes
@@ -66,7 +66,9 @@ def _validations(run: DistillRun, what: str) -> tuple[tuple[float, float], ...]:
 
 
 def _aim(runs: Iterable[DistillRun]) -> str:
-    """What compares all runs and their teachers: perplexity, or bits per byte where tokenizers differ."""
+    """What compares all runs and their teachers: perplexity, bits per byte where tokenizers differ, or accuracy."""
+    if all(run.after.accuracy is not None for run in runs):
+        return "accuracy"
     return "perplexity" if any(run.after.bits_per_byte is None for run in runs) else "bits_per_byte"
 
 
@@ -138,6 +140,7 @@ def render(runs: Runs) -> str:
         _validation_table(runs),
         f"![Validation and training loss by step]({PICTURE})",
         *([_side_by_side(runs)] if several else []),
+        *classifier.sections(run),
         findings(run.findings),
         _training(run),
         _data(run.data),
@@ -164,12 +167,12 @@ def _sentence(run: DistillRun, name: str | None, show: Callable[[str], str] = st
     moved = " to ".join(numbers.fixed(getattr(side, figure), 2) for side in (run.before, run.after))
     teacher = run.teacher_validation
     aim = f" (teacher: {numbers.fixed(getattr(teacher, figure), 2)})" if teacher is not None else ""
-    near = ""
+    near, unit = "", "token" if run.classification is None else "text"
     if run.before.uld is not None and run.after.uld is not None:
         near = f", ULD distance to the teacher {numbers.fixed(run.before.uld, 3)} to {numbers.fixed(run.after.uld, 3)}"
     if run.before.kl is not None and run.after.kl is not None:
         near = (
-            f", KL to the teacher {numbers.fixed(run.before.kl, 3)} to {numbers.fixed(run.after.kl, 3)} nats per token"
+            f", KL to the teacher {numbers.fixed(run.before.kl, 3)} to {numbers.fixed(run.after.kl, 3)} nats per {unit}"
         )
     steps = f"{numbers.plural(run.num_steps, 'step')} and {numbers.count(run.num_tokens_seen)} tokens"
     return f"{begun} on the validation text went from {moved}{aim}{near}, in {steps}."
@@ -190,7 +193,7 @@ ACROSS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 """Beside `MEASURES`, where a teacher has another tokenizer; its perplexity is of its own tokens."""
 ONE_TOKENIZER = ("kl", "top1_agreement")
-AIMS = {"perplexity": "Perplexity", "bits_per_byte": "Bits per byte"}
+AIMS = {"perplexity": "Perplexity", "bits_per_byte": "Bits per byte", "accuracy": "Accuracy"}
 NOT_ASKED = "no live teacher was asked about the validation text"
 OF_ITSELF = "measured of a student against its teacher"
 
@@ -213,7 +216,7 @@ def _validation_table(runs: Runs) -> str:
 def _measures(runs: Runs) -> dict[str, tuple[str, Callable[[float], str]]]:
     """The rows of the table: those that a comparison across tokenizers has, and those that it has not."""
     if all(run.after.uld is None for run in runs.values()):
-        return MEASURES
+        return classifier.measures(MEASURES) if _aim(runs.values()) == "accuracy" else MEASURES
     within = any(run.after.kl is not None for run in runs.values())
     return {key: value for key, value in MEASURES.items() if within or key not in ONE_TOKENIZER} | ACROSS
 

@@ -17,14 +17,15 @@ class DataFacts:
     data: str
     """Hub name or files, as the user named them."""
     packing: str
-    """`isolated`: documents share rows and do not attend to each other; `crossing`: they do; `none`: padded rows."""
+    """`isolated`: documents share rows and do not attend to each other; `crossing`: they do; `none`: padded rows, as a
+    classifier's always are."""
     max_length: int
     """Tokens per row."""
     num_documents: int | None
     num_split_documents: int | None
-    """Longer than a row, and so cut."""
+    """Longer than a row, and so cut: into several, or a classifier's text to its beginning."""
     num_unscored_documents: int | None
-    """Without a token to predict, and so left out."""
+    """Without a token to predict, and so left out; of a classifier, without text or label."""
     padding_share: float | None
     """Empty positions, if every row were padded to `max_length`."""
     num_blocks: int | None
@@ -40,19 +41,25 @@ class DataFacts:
 
 @record
 class Validation:
-    """Means over the scored tokens of the validation data."""
+    """Means over the scored tokens of the validation data; a classifier's over its texts."""
 
     hard_loss: float
-    """Cross-entropy of the text, in nats per token."""
+    """Cross-entropy of the text, in nats per token; of the labels, in nats per text."""
     perplexity: float
     """exp(hard_loss)."""
     kl: float | None
-    """KL(teacher || student) at temperature 1, in nats per token; `None` without a teacher, or across tokenizers."""
+    """KL(teacher || student) at temperature 1, in nats per token or text; `None` without a teacher, or across
+    tokenizers."""
     top1_agreement: float | None
-    """Share of tokens at which both models' most likely token is the same; `None` across tokenizers."""
+    """Share of tokens (texts) at which both models' most likely token (label) is the same; `None` across tokenizers."""
     teacher_entropy: float | None
-    """Of the teacher's distribution at the training temperature, in nats per token."""
+    """Of the teacher's distribution at the training temperature, in nats per token or text."""
     num_tokens: int
+    """Scored ones; a classifier's texts."""
+    accuracy: float | None = None
+    """Share of texts whose most likely label is right; `None` for a language model."""
+    macro_f1: float | None = None
+    """Mean over the labels that occur or are predicted of 2 TP / (2 TP + FP + FN); `None` for a language model."""
     uld: float | None = None
     """Across tokenizers: distance of the sorted probabilities at temperature 1 (0 to 2), per token that is compared."""
     paired_share: float | None = None
@@ -68,6 +75,67 @@ class Point:
     step: int
     values: dict[str, float]
     """`loss`, `soft_loss`, `hard_loss`, `grad_norm`, `learning_rate` ..., as transformers.Trainer names them."""
+
+
+@record
+class Paired:
+    """Teacher and student on the same texts."""
+
+    num_pairs: int
+    num_only_teacher: int
+    """Texts that the teacher alone labels right."""
+    num_only_student: int
+    p_value: float
+    """Exact McNemar test: of no difference between their accuracies."""
+
+
+@record
+class ClassifierFigures:
+    """What a finished classifier does and costs."""
+
+    model: str
+    """Hub name or folder, as the user named it."""
+    num_parameters: int
+    size_bytes: int
+    """Of its weight files."""
+    accuracy: float
+    accuracy_ci_low: float
+    """Wilson's 95 % interval."""
+    accuracy_ci_high: float
+    macro_f1: float
+    """As in `Validation`."""
+    num_texts: int
+    latency_p50_ms: float | None
+    """One text at a time, from the text to the label, tokenization included, after a warm-up."""
+    latency_p95_ms: float | None
+    num_requests: int
+    """That the latencies are percentiles of."""
+    resident_bytes: int | None
+    """Memory of a fresh process, with Python and its libraries, after these requests."""
+    resident_before_bytes: int | None
+    """The same before the model was loaded."""
+    num_threads: int | None
+    unmeasured: str | None
+    """Why latency and memory are `None`."""
+    paired: Paired | None
+    """A teacher against the student; `None` for the student itself."""
+
+
+@record
+class Classification:
+    """The finished student as a classifier, beside its teachers."""
+
+    labels: tuple[str, ...]
+    """In the student's order: label number n is `labels[n]`."""
+    num_labeled: tuple[int, ...]
+    """Training texts of each."""
+    measured_on: str
+    """The texts of all figures below."""
+    is_validation: bool
+    """Whether these were the validation texts, on which the curve was followed."""
+    device: str
+    student: ClassifierFigures
+    teachers: tuple[ClassifierFigures, ...]
 
 
 @record
@@ -95,6 +163,8 @@ class DistillRun:
     teacher_validation: Validation | None
     before: Validation
     after: Validation
+    classification: Classification | None = None
+    """`None` for a language model."""
     curve: tuple[Point, ...]
     findings: tuple[Finding, ...]
     provenance: Provenance

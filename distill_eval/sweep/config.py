@@ -85,6 +85,7 @@ class SweepConfig:
         require(by_retention == bool(self.tasks), "--tasks and --rank-by retention need each other")
         asked = self.limit is not None or self.include_path is not None
         require(by_retention or not asked, "--limit and --include-path are for --rank-by retention")
+        require(not (by_retention and config.labels.label_column), "--rank-by retention is for language models")
         if by_retention:
             EvaluateOptions(tasks=self.tasks, limit=self.limit, include_path=self.include_path)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ def run(config: SweepConfig, *, argv: Sequence[str], say: Callable[[str], None] 
 
     require_optuna()
     _check_output(config)
-    ready = make_ready(config.distill)
+    ready = make_ready(config.distill, say)
     output = config.distill.output_dir
     before = None
     if config.rank_by == "retention":
@@ -100,10 +100,9 @@ def _check_output(config: SweepConfig) -> None:
 
 def _steps_per_validation(config: SweepConfig, ready: Ready) -> int:
     from distill_eval.distill import settings
-    from distill_eval.distill.blocks import Blocks
 
-    training, train = config.distill.training, ready.texts.train
-    steps = settings.num_steps(training, len(train) if isinstance(train, Blocks) else None, 1)
+    training, train = config.distill.training, ready.course.texts.train
+    steps = settings.num_steps(training, len(train) if isinstance(train, Sized) else None, 1)
     return settings.steps_per_validation(training, steps)
 
 

