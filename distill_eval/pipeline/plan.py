@@ -24,7 +24,15 @@ _STAGES: dict[type[Config], Stage] = {
     DistillConfig: "distill",
     CompareConfig: "compare",
 }
-_NOT_THE_RESULT = ("output_dir", "resume", "gate", "training.report_to", "training.keep_checkpoints", "training.device")
+_NOT_THE_RESULT = (
+    "output_dir",
+    "resume",
+    "gate",
+    "labels.measure_speed",
+    "training.report_to",
+    "training.keep_checkpoints",
+    "training.device",
+)
 """Options that do not change what a stage makes, as far as it can be repeated at all."""
 
 
@@ -126,5 +134,5 @@ def texts(config: Config) -> Mapping[str, str]:
         data: DataConfig = config.data
         found = {"data.data": data.data, "data.validation_data": data.validation_data}
         if isinstance(config, DistillConfig):
-            found["cached_teacher"] = config.cached_teacher
+            found |= {"cached_teacher": config.cached_teacher, "labels.test_data": config.labels.test_data}
     return {option: str(value) for option, value in found.items() if value is not None}

@@ -17,7 +17,7 @@ class RunConfig:
     """Run a recipe's stages in order, from the teacher to the comparison."""
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
-    """A TOML file, or the name of a shipped recipe: fast, max-quality, progressive, small-gpu, smoke."""
+    """A TOML file, or the name of a shipped recipe: classifier, fast, max-quality, progressive, small-gpu, smoke."""
     teacher: str | None = None
     """The teacher, instead of the recipe's: Hub name, NAME@REVISION, or a folder."""
     data: str | None = None

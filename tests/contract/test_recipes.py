@@ -43,6 +43,7 @@ def test_their_settings():
     assert fast.distill.training.learning_rate == 3e-4
     assert (small.prepare.ratio, small.distill.training.batch_size) == (0.20, 1)
     assert (small.distill.training.accumulate, small.distill.training.gradient_checkpointing) == (32, True)
+    assert settings["classifier"].distill.labels.label_column == "label"
     assert settings["progressive"].chain == ("110M", "80M")
     assert load("smoke", Overrides()).data.data == "fancyzhx/ag_news"  # needs nothing
 

@@ -3,19 +3,24 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from fakes import tiny_families
 from fakes.tiny_classifiers import NAMES, bert, distilbert, make_rows, save, write_rows
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from distill_eval.cli import main
 from distill_eval.distill import run as stage
 from distill_eval.distill.config import DistillConfig, LossConfig, TrainingConfig
 from distill_eval.distill.data_config import DataConfig
 from distill_eval.distill.label_config import LabelConfig
 from distill_eval.errors import DataError, UsageError
+from distill_eval.recipe import shipped
+from distill_eval.record import from_json
+from distill_eval.schema.distill import DistillRun
 from distill_eval.student import prepare
 from distill_eval.student.config import PrepareConfig
 
@@ -307,3 +312,21 @@ def test_a_resume_with_other_labels_shows_them(place, tmp_path):
     same_run = config(place, tmp_path / "out", training={"steps": 2}, resume=True)
     with pytest.raises(UsageError, match="--label-column was label and is kind"):
         stage.run(replace(same_run, labels=replace(same_run.labels, label_column="kind")), argv=[], say=print)
+
+
+def test_the_shipped_recipe_makes_teaches_and_measures_a_classifier(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = shipped()["classifier"].replace('label_column = "label"', 'label_column = "label"\nmeasure_speed = false')
+    Path("mine.toml").write_text(text)
+    command = ["run", "mine.toml", "--teacher", str(place / "teacher"), "--data", str(place / "texts.jsonl")]
+    assert main([*command, "--output-dir", "out"]) == 0
+    found = {
+        name: from_json(DistillRun, Path("out", name, "distill.json").read_bytes(), source=name)
+        for name in ("student", "baseline")
+    }
+    assert AutoConfig.from_pretrained("out/student").num_hidden_layers == 2
+    assert [run.baseline for run in found.values()] == [False, True]
+    assert all(run.after.accuracy > CHANCE + 0.3 for run in found.values())
+    capsys.readouterr()
+    assert main([*command, "--output-dir", "out"]) == 0
+    assert capsys.readouterr().out.count("done before, skipped") == 3
