@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from distill_eval.errors import ModelError, UsageError, boundary
+from distill_eval.errors import ModelError, StoreError, UsageError, boundary
 from distill_eval.schema.model import ModelRef
 
 SMALL_FILES = ("*.json", "*.txt", "*.jinja", "*.model")
@@ -84,6 +84,18 @@ def weight_files(folder: Path) -> list[Path]:
     with boundary(ModelError, f"{folder / _INDEX} cannot be read"):
         names = set(json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
     return [folder / name for name in sorted(names)]
+
+
+def remove_weights(folder: Path) -> None:
+    """Remove the safetensors files of a model folder, and their index.
+
+    Raises:
+        StoreError: a file cannot be removed.
+    """
+    files = weight_files(folder)
+    with boundary(StoreError, f"cannot remove the weights in {folder}"):
+        for file in (*files, folder / _INDEX):
+            file.unlink(missing_ok=True)
 
 
 def file_digest(path: Path) -> str:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import subcommand
 
+from distill_eval import arguments
 from distill_eval.cache_verb import CacheConfig, list_entries, prune_entries
-from distill_eval.errors import DistillEvalError
+from distill_eval.device import is_main_process
+from distill_eval.errors import DistillEvalError, UsageError, require
 from distill_eval.record import record
 
 if TYPE_CHECKING:
-    from tyro.constructors import ConstructorRegistry
-
     from distill_eval.compare_config import CompareConfig
     from distill_eval.distill.answer.config import AnswerConfig
     from distill_eval.distill.cache_config import CacheTeacherConfig
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from distill_eval.pipeline.run_config import RunConfig
     from distill_eval.schema.retention import Retention
     from distill_eval.student.config import PrepareConfig
+    from distill_eval.sweep.config import SweepConfig
 
 GOES_ON = "; what was finished is kept, the same command goes on from there"
 RESUMES = {
@@ -39,6 +40,7 @@ RESUMES = {
     "AnswerConfig": GOES_ON,
     "RunConfig": GOES_ON,
     "DistillConfig": "; the same command with --resume goes on from the last checkpoint",
+    "SweepConfig": "; the same command with --resume goes on from the running trial's last checkpoint",
 }
 GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 INTERRUPTED = 130
@@ -69,7 +71,7 @@ def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
     from distill_eval import pipeline
 
     del argv
-    made = pipeline.prepare(config)
+    made = pipeline.prepare(config, say=lambda line: print(line, flush=True))
     kept = f"{made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters"
     if made.loss is not None and made.calibration is not None:
         print(f"Loss on {made.calibration.source}: {made.loss.teacher:.3f} -> {made.loss.student:.3f} nats")
@@ -95,7 +97,10 @@ def _distill(config: DistillConfig, argv: Sequence[str]) -> int:
     from distill_eval import pipeline
     from distill_eval.report.classifier import print_finished
 
-    print_finished(pipeline.distill(config, argv=argv, say=lambda line: print(line, flush=True)), Console())
+    done = pipeline.distill(config, argv=argv, say=lambda line: print(line, flush=True))
+    if not is_main_process():
+        return 0
+    print_finished(done, Console())
     print(f"Student: {config.output_dir}; its curves: {config.output_dir / 'training.md'}")
     return 0
 
@@ -105,6 +110,19 @@ def _curves(config: CurvesConfig, argv: Sequence[str]) -> int:
 
     del argv
     print(f"Curves: {pipeline.curves(config)}")
+    return 0
+
+
+def _sweep(config: SweepConfig, argv: Sequence[str]) -> int:
+    from rich.console import Console
+
+    from distill_eval.sweep.run import run
+    from distill_eval.sweep.table import print_trials
+
+    done = run(config, argv=argv, say=lambda line: print(line, flush=True))
+    console = Console()
+    print_trials(done, console if console.is_terminal else Console(width=100))
+    print(f"Sweep: {config.distill.output_dir / 'sweep.json'}")
     return 0
 
 
@@ -143,6 +161,10 @@ VERBS = {
         "Make a student from a teacher: fewer layers, narrower ones, or a new model of the same kind.",
     ),
     "distill": ("distill_eval.distill.config:DistillConfig", "Train a student on what its teacher knows."),
+    "sweep": (
+        "distill_eval.sweep.config:SweepConfig",
+        "Train one student with several settings (temperature, alpha, learning rate, loss) and rank them.",
+    ),
     "curves": (
         "distill_eval.pipeline:CurvesConfig",
         "Write the report of a training again, with other runs such as its baseline beside it.",
@@ -166,6 +188,7 @@ RUN: dict[str, Callable[[Any, Sequence[str]], int]] = {
     "CompareConfig": _compare,
     "PrepareConfig": _prepare,
     "DistillConfig": _distill,
+    "SweepConfig": _sweep,
     "CurvesConfig": _curves,
     "CacheTeacherConfig": _cache_teacher,
     "AnswerConfig": _answer,
@@ -202,54 +225,35 @@ def parse(argv: Sequence[str]) -> Any:
         SystemExit: 0 after `--help`, 2 when the command line is wrong.
         UsageError: a value is not acceptable.
     """
-    import tyro
-
-    config = tyro.cli(
-        _verbs(argv),
-        prog="distill-eval",
-        description="Prove what a distilled language model kept of its teacher.",
-        args=list(argv),
-        registry=_comma_lists(),
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    config = arguments.read(_verbs(argv), argv)
     return config.verb if isinstance(config, CacheConfig) else config
-
-
-def _comma_lists() -> ConstructorRegistry:
-    """Lists of names are written as lm-eval's users write them: `--tasks mmlu,lambada_openai`."""
-    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
-
-    registry = ConstructorRegistry()
-
-    @registry.primitive_rule
-    def comma_list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[str, ...]] | None:
-        if info.type != tuple[str, ...]:
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="NAME[,NAME...]",
-            instance_from_str=lambda args: tuple(part.strip() for part in args[0].split(",")),
-            is_instance=lambda value: isinstance(value, tuple),
-            str_from_instance=lambda value: [",".join(value)],
-        )
-
-    return registry
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `distill_eval.errors` and `--gate`)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     _quiet_libraries()
     config = None
     try:
-        config = parse(arguments)
-        return RUN[type(config).__name__](config, arguments)
+        config = parse(words)
+        _check_processes(config)
+        return RUN[type(config).__name__](config, words)
     except DistillEvalError as error:
-        print(f"distill-eval: {error}", file=sys.stderr)
+        if is_main_process() or not isinstance(error, UsageError):  # what is wrong with the command, all processes find
+            print(f"distill-eval: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"distill-eval: interrupted{RESUMES.get(type(config).__name__, '')}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _check_processes(config: Any) -> None:
+    """Refuse several processes where they would do the same work side by side; a recipe refuses them itself."""
+    shares = type(config).__name__ in ("DistillConfig", "RunConfig")
+    require(
+        shares or int(os.environ.get("WORLD_SIZE", "1")) == 1,
+        "several processes share the work of `distill` alone: leave accelerate launch or torchrun out",
+    )
 
 
 def _quiet_libraries() -> None:

@@ -1,8 +1,15 @@
-"""Where a model runs."""
+"""Where a model runs, and in which of several processes."""
 
 from __future__ import annotations
 
+import os
+
 from distill_eval.errors import UsageError
+
+
+def is_main_process() -> bool:
+    """False in all but one of the processes that `accelerate launch` or torchrun start together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def choose_device(device: str) -> str:

@@ -5,6 +5,7 @@
     ├── ModelError              a model cannot be found, read or trusted, or gives NaN
     ├── TaskError               a task is unknown, empty, or its data cannot be had
     ├── DataError               training data cannot be had, is empty, or does not hold what it should
+    ├── TrainingError           a training cannot go on: too many batches without a finite loss
     ├── ArtifactError           a file of ours is missing, damaged or of another schema
     ├── NotComparableError      two runs differ in what must be equal
     ├── StageError              a stage of a recipe failed, and what needs it was not run
@@ -44,6 +45,10 @@ class TaskError(DistillEvalError):
 
 class DataError(DistillEvalError):
     """Raised when training data cannot be had, is empty, or does not hold text or conversations."""
+
+
+class TrainingError(DistillEvalError):
+    """Raised when a training comes to nothing with its settings: with others it may."""
 
 
 class ArtifactError(DistillEvalError):

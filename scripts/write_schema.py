@@ -18,6 +18,7 @@ from distill_eval.schema.evals import EvalRun, Sample
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
+from distill_eval.schema.sweep import SweepRun
 from distill_eval.schema.teacher_cache import CacheManifest
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schema"
@@ -27,6 +28,7 @@ ARTIFACTS = {
     "retention.json": Retention,
     "student.json": StudentInit,
     "distill.json": DistillRun,
+    "sweep.json": SweepRun,
     "teacher-cache.json": CacheManifest,
     "run.json": RecipeRun,
     "answers.json": AnswersRun,

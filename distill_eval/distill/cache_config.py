@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import field
 from pathlib import Path
 from typing import Literal
@@ -52,7 +53,9 @@ class CacheTeacherConfig:
         )
         if self.mapped is not None:
             check_syntax(self.mapped)
-        require(self.temperature > 0, f"--temperature {self.temperature:g}: expected a number above 0, e.g. 2")
+        require(
+            0 < self.temperature < math.inf, f"--temperature {self.temperature:g}: expected a number above 0, e.g. 2"
+        )
         require(self.batch_size >= 1, f"--batch-size {self.batch_size}: expected 1 or more")
         require(not self.data.streaming, "--streaming: the rows of a cached teacher are numbered, so leave it out")
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from typing import Any
 
-from distill_eval.checkpoint import content_digest, weight_files
 from distill_eval.device import choose_device
 from distill_eval.distill import data, models
 from distill_eval.distill.blocks import Blocks
@@ -80,9 +76,9 @@ def _key(
     theirs = teacher.config.get_text_config()
     return CacheKey(
         kind=config.kind,
-        teacher_digest=content_digest([teacher.folder / "config.json", *weight_files(teacher.folder)]),
+        teacher_digest=models.weights_digest(teacher.folder),
         teacher_dtype=config.teacher_dtype,
-        tokenizer_digest=_vocabulary(student.tokenizer),
+        tokenizer_digest=models.vocabulary_digest(student.tokenizer),
         data_digest=blocks.digest,
         num_blocks=len(blocks),
         vocab_size=int(student.config.get_text_config().vocab_size),
@@ -114,7 +110,3 @@ def _size(key: CacheKey, num_tokens: int) -> str:
         )
     total = row_bytes(key) * num_tokens / 1e6
     return f"{num_tokens:,} tokens, at most {row_bytes(key):,.0f} bytes per token and {total:,.1f} MB{states}"
-
-
-def _vocabulary(tokenizer: Any) -> str:
-    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()

@@ -128,7 +128,7 @@ class DistillConfig:
     teacher_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "nf4"] = "auto"
     """What a live teacher computes in; int8 and nf4 need bitsandbytes."""
     cached_teacher: Path | None = None
-    """Folder of `distill-eval cache-teacher`, instead of a live teacher."""
+    """Folder of `distill-eval cache-teacher`, instead of a live teacher; with --teacher, of that one alone."""
     data: DataConfig
     labels: LabelConfig = field(default_factory=LabelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -149,8 +149,8 @@ class DistillConfig:
         for teacher in self.teacher:
             ModelRef.parse(teacher)
         require(
-            not (self.teacher and self.cached_teacher),
-            "--teacher and --cached-teacher: give one of them (the cache holds its teacher's name)",
+            len(self.teacher) < 2 or self.cached_teacher is None,
+            f"--teacher {','.join(self.teacher)}: a --cached-teacher is of one of them; name that one, or none",
         )
         require(
             bool(self.teacher) or self.cached_teacher is not None or self.alpha == 0,
@@ -201,7 +201,7 @@ class DistillConfig:
 
     def _check_across_tokenizers(self) -> None:
         require(
-            len(self.teacher) == 1,
+            len(self.teacher) == 1 and self.cached_teacher is None,
             "--loss uld compares the student with one live --teacher, which reads the text in its own tokens",
         )
         require(

@@ -26,8 +26,12 @@ class Course(NamedTuple):
     """Of finished classifiers, on a device, saying what it does."""
 
 
-def language_course(config: DistillConfig) -> Course:
+def language_course(config: DistillConfig, step_rows: int) -> Course:
     """Causal language models on text.
+
+    Args:
+        config: What to learn from whom.
+        step_rows: Rows of an optimizer step, over all processes: there must be as many.
 
     Raises:
         UsageError: models or data that do not fit together.
@@ -46,7 +50,7 @@ def language_course(config: DistillConfig) -> Course:
         config.data,
         student.tokenizer,
         seed=config.training.seed,
-        batch_blocks=config.training.batch_size * config.training.accumulate,
+        batch_blocks=step_rows,
         teacher=two_tokenizers.between(student, teachers[0]) if across else None,
     )
     return Course(student, teachers, texts, LANGUAGE, lambda: _facts(config, texts))

@@ -25,7 +25,7 @@ class Craft(NamedTuple):
     lesson: Callable[..., Any]
     """`lesson.Lesson`, or a class with its arguments and methods."""
     validate_teacher: Callable[..., Validation]
-    """Of a teacher and batches."""
+    """Of a teacher, batches, and what sums over all processes."""
     trainer: type[DistillTrainer] = DistillTrainer
 
 

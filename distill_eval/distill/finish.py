@@ -27,6 +27,6 @@ def write_student(model: Any, source: Path, output: Path, dtype: torch.dtype) ->
     if hasattr(model, FEATURE_MODULE):
         delattr(model, FEATURE_MODULE)
     model.config.use_cache = True
-    with boundary(StoreError, f"cannot write {output}"):
+    with boundary(StoreError, f"cannot write {output}. Free space, then add --resume: the last step is kept"):
         model.to(dtype).save_pretrained(output)
         copy_unchanged(source, output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +97,16 @@ def num_parameters(config: Any, auto: Any = AutoModelForCausalLM) -> int:
     """Of a model with this config, as `auto` makes it; shared ones counted once."""
     with torch.device("meta"):
         return int(auto.from_config(config).num_parameters())
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 over the config and weight files, names and content."""
+    return checkpoint.content_digest([folder / "config.json", *checkpoint.weight_files(folder)])
+
+
+def vocabulary_digest(tokenizer: Any) -> str:
+    """SHA-256 over the tokens and their numbers."""
+    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
 
 
 def load_student(student: Located, device: str) -> Any:

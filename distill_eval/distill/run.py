@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -17,81 +15,86 @@ from transformers import PrinterCallback
 from distill_eval.checkpoint import weight_files
 from distill_eval.device import choose_device
 from distill_eval.distill import checkpoints, models, settings
-from distill_eval.distill.classifier.course import classifier_course
+from distill_eval.distill.cached_signal import read_manifest
 from distill_eval.distill.config import DistillConfig
-from distill_eval.distill.course import Course, language_course
+from distill_eval.distill.course import Course
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
+from distill_eval.distill.output import ARTIFACT, begin, check_output
 from distill_eval.distill.own_text import OwnText, end_ids
+from distill_eval.distill.processes import Processes, joined
+from distill_eval.distill.ready import Ready, make_ready
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import StopEarly, Tell, told_of
+from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell, told_of
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED
-from distill_eval.errors import ArtifactError, ModelError, boundary, require
+from distill_eval.errors import ModelError
 from distill_eval.provenance import collect
 from distill_eval.record import to_json, to_jsonable
 from distill_eval.schema.distill import Classification, DistillRun, Point, Validation
 from distill_eval.schema.model import ModelRef
 from distill_eval.store import write_atomic
 
-ARTIFACT = "distill.json"
-CLOCKS = frozenset({"step", "train_runtime", "train_samples_per_second", "train_steps_per_second"})
-CONFIG = "distill-config.json"
-"""Written before training, for the check that a resumed run is the same one."""
+CLOCKS = frozenset({"step", "train_runtime", *(f"train_{what}_per_second" for what in ("samples", "steps", "tokens"))})
 
 
-def run(config: DistillConfig, *, argv: Sequence[str], say: Any = print) -> DistillRun:
+def run(
+    config: DistillConfig,
+    *,
+    argv: Sequence[str],
+    say: Any = print,
+    ready: Ready | None = None,
+    on_validation: OnValidation | None = None,
+) -> DistillRun:
     """Train the student and write it to the output folder as a Hugging Face folder with `distill.json`.
+
+    Of several processes the main one writes and speaks.
 
     Args:
         config: What to learn from whom.
         argv: The command line, for the artifact.
         say: Takes lines for the reader.
+        ready: Of `make_ready` with the same models, data, seed, batch and device; several runs may share it.
+        on_validation: Hears each validation; what it raises ends the run.
 
     Raises:
         UsageError: options that do not fit together, the models or the data; an output folder with another run.
         ModelError: a model cannot be had or loaded.
         DataError: the data cannot be had.
-        DistillEvalError: too many batches without a finite loss.
+        TrainingError: too many batches without a finite loss.
         StoreError: the output folder cannot be written.
     """
-    _check_output(config)
-    has_labels = config.labels.label_column is not None
-    course = classifier_course(config, say) if has_labels else language_course(config)
-    with ExitStack() as stack:
-        job = Job(config, course, choose_device(config.training.device), say, stack)
-        done = job.train()
-    write_student(done.model, course.student.folder, config.output_dir, _file_dtype(course.student))
-    measured = course.measure(done.model.device.type, say) if course.measure is not None else None
+    device = choose_device(config.training.device)
+    with joined(device) as processes, ExitStack() as stack:
+        options = to_jsonable(config) | {"num_processes": processes.num_processes}
+        check_output(config, options)
+        say = say if processes.is_main else _silent
+        ready = ready or make_ready(config, say, processes.num_processes)
+        teaching = prepare_teaching(config, ready, stack)
+        begin(config, options, ready, processes)
+        done = Job(config, ready.course, teaching, device, processes, say, on_validation, stack).train()
+        return _finish(config, ready.course, done, argv, processes, say)
+
+
+def _finish(
+    config: DistillConfig, course: Course, done: Done, argv: Sequence[str], processes: Processes, say: Any
+) -> DistillRun:
+    """Write the student, then the record, and only then remove the checkpoints."""
+    measured = None
+    with processes.main_first():
+        if processes.is_main:
+            write_student(done.model, course.student.folder, config.output_dir, _file_dtype(course.student))
+            measured = course.measure(done.model.device.type, say) if course.measure is not None else None
     result = _result(config, course, done, argv, measured)
-    write_atomic(config.output_dir / ARTIFACT, to_json(result))
-    checkpoints.keep_last(config.output_dir, 0)
+    if processes.is_main:
+        write_atomic(config.output_dir / ARTIFACT, to_json(result))
+        checkpoints.keep_last(config.output_dir, 0)
     return result
 
 
-def _check_output(config: DistillConfig) -> None:
-    """Refuse a folder with another run, before any long work."""
-    output = config.output_dir
-    if not output.exists():
-        return
-    require(output.is_dir(), f"--output-dir {output} is a file; name a folder")
-    require(
-        not (output / ARTIFACT).exists(),
-        f"--output-dir {output} holds a finished run ({ARTIFACT}): name another folder, or remove it",
-    )
-    if not (output / CONFIG).is_file():
-        require(not any(output.iterdir()), f"--output-dir {output} is not empty: name another folder")
-        return
-    require(
-        config.resume, f"--output-dir {output} holds a run that is not finished: add --resume, or name another folder"
-    )
-    with boundary(ArtifactError, f"cannot read {output / CONFIG}"):
-        before = json.loads((output / CONFIG).read_text(encoding="utf-8"))
-    apart = settings.differences(before, to_jsonable(config))
-    require(
-        not apart,
-        f"--resume: the run in {output} has other options: {'; '.join(apart)}. Give the same, or name another",
-    )
+def _silent(line: str) -> None:
+    """What the processes beside the main one have to say."""
+    del line
 
 
 def _result(
@@ -106,10 +109,12 @@ def _result(
         if "train_loss" not in entry  # the Trainer's own summary
     )
     weights = weight_files(config.output_dir)
+    cached = read_manifest(config.cached_teacher) if config.cached_teacher is not None else None
+    names = config.teacher or ((cached.teacher,) if cached is not None else ())
     return DistillRun(
         student=ModelRef.parse(config.student),
-        teachers=tuple(ModelRef.parse(name) for name in config.teacher),
-        teacher_weights=config.mixture,
+        teachers=tuple(ModelRef.parse(name) for name in names),
+        teacher_weights=config.mixture or (1.0,) * len(names),
         baseline=config.baseline,
         settings=settings.settings(config),
         num_parameters=int(done.model.num_parameters()),
@@ -151,26 +156,38 @@ class Done(NamedTuple):
 class Job:
     """One training, and again with smaller batches when memory runs out."""
 
-    def __init__(self, config: DistillConfig, course: Course, device: str, say: Any, stack: ExitStack) -> None:
-        self.config, self.texts, self.craft = config, course.texts, course.craft
-        self.student, self.teachers = course.student, course.teachers
-        self.device, self.say, self.stack = device, say, stack
+    def __init__(
+        self,
+        config: DistillConfig,
+        course: Course,
+        teaching: Teaching,
+        device: str,
+        processes: Processes,
+        say: Any,
+        on_validation: OnValidation | None,
+        stack: ExitStack,
+    ) -> None:
+        self.config, self.student, self.texts, self.craft = config, course.student, course.texts, course.craft
+        self.device, self.processes, self.say, self.stack = device, processes, say, stack
+        self.teaching, self.on_validation = teaching, on_validation
         self.batching = Batching(config.training.batch_size, config.training.accumulate)
 
     def train(self) -> Done:
         """Train; on too little memory go on from the last checkpoint with half the sequences at once."""
-        teaching = prepare_teaching(
-            self.config, self.student, self.teachers, self.texts, self.device, self.stack, self.craft
-        )
-        write_atomic(self.config.output_dir / CONFIG, json.dumps(to_jsonable(self.config), indent=2) + "\n")
         teacher = None
-        if teaching.teachers:
-            teacher = self.craft.validate_teacher(teaching.teachers[0], self._validation_batches())
+        if self.teaching.teachers:
+            first, batches = self.teaching.teachers[0], self._validation_batches()
+            teacher = self.craft.validate_teacher(first, batches, self.processes.total)
             self.say(f"teacher: validation {told_of(teacher)}")
         while True:
             try:
-                return self._train_once(teaching, teacher)
+                return self._train_once(teacher)
             except torch.OutOfMemoryError:
+                if self.processes.num_processes > 1:  # the others wait for this one's gradients
+                    raise ModelError(
+                        f"memory ran out in one of {self.processes.num_processes} processes. Lower --batch-size "
+                        "and raise --accumulate, or lower --max-length, or add --gradient-checkpointing"
+                    ) from None
                 if self.batching.batch_size < 2:
                     raise ModelError(
                         "memory ran out with one sequence at a time. Lower --max-length, add --gradient-checkpointing, "
@@ -182,15 +199,15 @@ class Job:
                     f"--accumulate {self.batching.accumulate}, the same batch per step"
                 )
 
-    def _train_once(self, teaching: Teaching, teacher: Validation | None) -> Done:
+    def _train_once(self, teacher: Validation | None) -> Done:
         config = self.config
         model = self.craft.load_student(self.student, self.device)
-        lesson = teaching.lesson(model, self.stack)
-        before = lesson.validate(self._validation_batches())
+        lesson = self.teaching.lesson(model, self.stack)
+        before = lesson.validate(self._validation_batches(), self.processes.total)
         self.say(f"student: validation {told_of(before)} before training")
         train = self.texts.train
         steps = settings.num_steps(
-            config.training, len(train) if isinstance(train, Sized) else None, int(os.environ.get("WORLD_SIZE", "1"))
+            config.training, len(train) if isinstance(train, Sized) else None, self.processes.num_processes
         )
         stop = StopEarly(
             patience=config.training.patience,
@@ -200,6 +217,8 @@ class Job:
         )
         trainer = self.craft.trainer(
             lesson=lesson,
+            validation=self._validation_batches,
+            processes=self.processes,
             alpha=lambda step: 0.0 if step >= (1 - config.loss.hard_last) * steps else config.alpha,
             max_skipped=config.training.max_skipped,
             keep_checkpoints=config.training.keep_checkpoints,
@@ -209,18 +228,22 @@ class Job:
             train_dataset=train,
             eval_dataset=self.texts.validation,
             data_collator=self.texts.collate,
-            callbacks=[stop, Tell(self.say)],
+            callbacks=[stop, Tell(self.say), *([Report(self.on_validation)] if self.on_validation else [])],
         )
         trainer.remove_callback(PrinterCallback)
-        last = checkpoints.last_whole(config.output_dir)
-        if last is not None:
-            self.say(f"going on from {last.name}")
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        after = lesson.validate(self._validation_batches())
+        trainer.train(resume_from_checkpoint=self._last_checkpoint())
+        after = lesson.validate(self._validation_batches(), self.processes.total)
         lesson.detach()
-        state = trainer.state
-        num_tokens = int(state.num_input_tokens_seen)
-        return Done(model, before, after, teacher, state.log_history, state.global_step, num_tokens, stop.reason)
+        log, num_tokens = trainer.state.log_history, int(trainer.state.num_input_tokens_seen)
+        return Done(model, before, after, teacher, log, trainer.state.global_step, num_tokens, stop.reason)
+
+    def _last_checkpoint(self) -> str | None:
+        with self.processes.main_first():  # it removes what a killed run left half-written
+            last = checkpoints.last_whole(self.config.output_dir)
+        if last is None:
+            return None
+        self.say(f"going on from {last.name}")
+        return str(last)
 
     def _own_text(self, lesson: Any, model: Any) -> OwnText | None:
         config = self.config
@@ -237,5 +260,6 @@ class Job:
 
     def _validation_batches(self) -> Iterator[Mapping[str, Tensor]]:
         size = self.batching.batch_size
-        for batch in DataLoader(self.texts.validation, batch_size=size, collate_fn=self.texts.collate):
+        batches = DataLoader(self.texts.validation, batch_size=size, collate_fn=self.texts.collate)
+        for batch in self.processes.share(batches):
             yield {name: value.to(self.device) for name, value in batch.items()}

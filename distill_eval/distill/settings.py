@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from transformers import TrainingArguments
@@ -56,10 +57,26 @@ def num_steps(training: TrainingConfig, num_blocks: int | None, num_processes: i
     return max(1, math.ceil((training.epochs or 1.0) * num_blocks / per_step))
 
 
+def require_tracker(name: str) -> None:
+    """Refuse a tracker that is not installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    packages = {"tensorboard": ("tensorboard", "tensorboardX"), "none": ()}.get(name, (name,))
+    if packages and not any(find_spec(package) for package in packages):
+        raise UsageError(f"--report-to {name}: it is not installed. Type: pip install {packages[0]}")
+
+
+def steps_per_validation(training: TrainingConfig, steps: int) -> int:
+    """Optimizer steps between two validations of a run of so many."""
+    return training.eval_every or max(1, steps // POINTS)
+
+
 def arguments(config: DistillConfig, batching: Batching, steps: int, *, use_cpu: bool) -> TrainingArguments:
     """What transformers.Trainer is told."""
     training = config.training
-    every = training.eval_every or max(1, steps // POINTS)
+    every = steps_per_validation(training, steps)
     return TrainingArguments(
         output_dir=str(config.output_dir),
         max_steps=steps,
@@ -87,6 +104,7 @@ def arguments(config: DistillConfig, batching: Batching, steps: int, *, use_cpu:
         remove_unused_columns=False,
         dataloader_pin_memory=not use_cpu,
         disable_tqdm=True,
+        ddp_find_unused_parameters=config.labels.label_column is not None,  # a language model has none
         include_num_input_tokens_seen="all",
     )
 
@@ -110,4 +128,4 @@ def _flag(name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) or "empty" if isinstance(value, list) else str(value)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from distill_eval.schema.distill import Validation
+
+OnValidation = Callable[[int, int, Mapping[str, float]], None]
+"""Hears of a validation: its step, the steps of the whole run, and `eval_loss` and, with a live teacher, `eval_kl`."""
 
 
 def told(perplexity: float, bits_per_byte: float | None, accuracy: float | None = None) -> str:
@@ -100,3 +103,16 @@ class Tell(TrainerCallback):
         place = f"step {state.global_step} of {state.max_steps}"
         rest = f", about {left:.0f} s left" if done else ""
         self._say(f"{place}: validation {figure}{near}{rest}")
+
+
+class Report(TrainerCallback):
+    """Hands each validation on; what the listener raises ends the training."""
+
+    def __init__(self, listener: OnValidation) -> None:
+        """Take who listens."""
+        self._listener = listener
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Tell the listener."""
+        del args, control
+        self._listener(state.global_step, state.max_steps, kwargs["metrics"])

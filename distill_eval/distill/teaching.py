@@ -16,10 +16,10 @@ from distill_eval.distill.blocks import Blocks
 from distill_eval.distill.cached_signal import CachedSignal, read_manifest
 from distill_eval.distill.config import DistillConfig, LossConfig
 from distill_eval.distill.craft import LANGUAGE, Craft
-from distill_eval.distill.data import TrainingData
 from distill_eval.distill.features import FeatureLoss
 from distill_eval.distill.layer_map import layer_pairs
 from distill_eval.distill.objective import InnerLosses
+from distill_eval.distill.ready import Ready
 from distill_eval.distill.signals import KeptSignal, Signal
 from distill_eval.errors import UsageError
 
@@ -72,23 +72,17 @@ class Teaching(NamedTuple):
 
 def prepare_teaching(
     config: DistillConfig,
-    student: models.Located,
-    teachers: list[models.Located],
-    texts: Any,
-    device: str,
+    ready: Ready,
     stack: ExitStack,
-    craft: Craft = LANGUAGE,
 ) -> Teaching:
-    """Load the teachers, or open the cached one; a baseline keeps its teacher for validation alone.
+    """Let the live teachers answer, or open the cached one; a baseline keeps its teacher for validation alone.
 
     Raises:
         UsageError: the cache is of something else, or the data stream past it.
-        ModelError: a teacher cannot be loaded.
     """
-    loss = config.loss
+    loss, live, craft = config.loss, ready.teachers, ready.course.craft
     if config.cached_teacher is not None and (config.alpha > 0 or (loss.feature_weight > 0 and not config.baseline)):
-        return _from_cache(config, config.cached_teacher, student, texts)
-    live = tuple(craft.load_teacher(teacher, config.teacher_dtype, device) for teacher in teachers)
+        return _from_cache(config, config.cached_teacher, ready)
     seed = config.training.seed
     if not live:
         return Teaching((), None, loss, 0, 0, seed, craft)
@@ -98,16 +92,16 @@ def prepare_teaching(
     if not compares:
         return Teaching(live, craft.signal(live, config.mixture), loss, 0, 0, seed, craft)
     theirs = live[0].config.get_text_config()
-    ours = student.config.get_text_config()
+    ours = ready.course.student.config.get_text_config()
     layers = [layer for _, layer in layer_pairs(loss.layer_map, ours.num_hidden_layers, theirs.num_hidden_layers)]
     tap = stack.enter_context(Tap(live[0], layers, loss.attention_loss)) if loss.attention_weight > 0 else None
     signal = craft.signal(live, config.mixture, feature_layers=layers if loss.feature_weight > 0 else (), tap=tap)
     return Teaching(live, signal, loss, theirs.num_hidden_layers, theirs.hidden_size, seed, craft)
 
 
-def _from_cache(config: DistillConfig, folder: Path, student: models.Located, texts: TrainingData) -> Teaching:
-    loss = config.loss
-    cache = _open_cache(config, folder, texts)
+def _from_cache(config: DistillConfig, folder: Path, ready: Ready) -> Teaching:
+    loss, student = config.loss, ready.course.student
+    cache = _open_cache(config, folder, ready)
     if loss.feature_weight == 0:
         return Teaching((), KeptSignal(cache), loss, 0, 0)
     key = cache.manifest.key
@@ -132,11 +126,14 @@ def _listed(layers: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(layers)))
 
 
-def _open_cache(config: DistillConfig, folder: Path, texts: TrainingData) -> CachedSignal:
-    if not isinstance(texts.train, Blocks):
+def _open_cache(config: DistillConfig, folder: Path, ready: Ready) -> CachedSignal:
+    train, student = ready.course.texts.train, ready.course.student
+    if not isinstance(train, Blocks):
         raise UsageError("--cached-teacher holds the answers to fixed rows: leave --streaming out")
+    same: dict[str, Any] = {"teacher_digest": ready.teacher_digest} if ready.teacher_digest else {}
+    same |= {"tokenizer_digest": models.vocabulary_digest(student.tokenizer), "data_digest": train.digest}
     if config.alpha == 0:
-        return CachedSignal(folder, {"data_digest": texts.train.digest})
+        return CachedSignal(folder, same)
     if config.loss.loss != "forward_kl":
         raise UsageError(
             f"--loss {config.loss.loss}: it needs the teacher's whole distribution, and a cached teacher keeps a part. "
@@ -148,4 +145,5 @@ def _open_cache(config: DistillConfig, folder: Path, texts: TrainingData) -> Cac
             f"--alpha {config.alpha:g}: {folder} holds hidden states and no soft labels. Type --alpha 0, or run "
             "cache-teacher with --kind sample and --layer-map, which keeps both"
         )
-    return CachedSignal(folder, {"data_digest": texts.train.digest, "temperature": config.loss.temperature})
+    vocab_size = student.config.get_text_config().vocab_size
+    return CachedSignal(folder, same | {"vocab_size": vocab_size, "temperature": config.loss.temperature})

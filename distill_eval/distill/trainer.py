@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from transformers import Trainer
 from distill_eval.distill import checkpoints
 from distill_eval.distill.lesson import Lesson
 from distill_eval.distill.own_text import OwnText
+from distill_eval.distill.processes import Processes
 from distill_eval.distill.tally import Tally
-from distill_eval.errors import DistillEvalError
+from distill_eval.errors import StoreError, TrainingError, boundary
 
 IGNORED = -100
 """A label that is not scored, as in transformers."""
@@ -39,6 +41,8 @@ class DistillTrainer(Trainer):
         self,
         *,
         lesson: Lesson,
+        validation: Callable[[], Iterable[Mapping[str, Tensor]]],
+        processes: Processes,
         alpha: Callable[[int], float],
         max_skipped: int,
         keep_checkpoints: int,
@@ -49,6 +53,8 @@ class DistillTrainer(Trainer):
 
         Args:
             lesson: The loss of a batch and its parts, and validation.
+            validation: This process's batches of the validation data.
+            processes: Who trains together.
             alpha: Weight of the soft term at a step.
             max_skipped: Batches without a finite gradient after which training stops.
             keep_checkpoints: Whole checkpoints to keep.
@@ -58,6 +64,7 @@ class DistillTrainer(Trainer):
         collate = kwargs.pop("data_collator")
         super().__init__(data_collator=lambda rows: _with_labels(collate(rows)), **kwargs)
         self.lesson, self.alpha, self.own_text = lesson, alpha, own_text
+        self.validation, self.processes = validation, processes
         self.max_skipped, self.keep_checkpoints = max_skipped, keep_checkpoints
         self.model_accepts_loss_kwargs = True  # `num_items_in_batch` comes to compute_loss, which divides by it
         self._tally = Tally()
@@ -121,7 +128,7 @@ class DistillTrainer(Trainer):
         place = self._save_batches()
         self.log({SKIPPED: float(count)})
         if count > self.max_skipped:
-            raise DistillEvalError(
+            raise TrainingError(
                 f"{count} batches had a loss or gradient that is not a number (--max-skipped {self.max_skipped}); the "
                 f"last one is {place}. Lower --learning-rate, raise --accumulate, or train in --dtype float32"
             )
@@ -129,7 +136,8 @@ class DistillTrainer(Trainer):
     def _save_batches(self) -> Path:
         from safetensors.torch import save_file
 
-        output = Path(str(self.args.output_dir)) / f"skipped-step-{self.state.global_step}.safetensors"
+        place = f"-process-{self.processes.number}" if self.processes.num_processes > 1 else ""
+        output = Path(str(self.args.output_dir)) / f"skipped-step-{self.state.global_step}{place}.safetensors"
         tensors = {
             f"{number}.{name}": value.contiguous()
             for number, batch in enumerate(self._batches)
@@ -144,7 +152,7 @@ class DistillTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the parts of the loss, each the mean over the steps since the last line."""
         if "loss" in logs:
-            logs |= self._tally.means(self.state.global_step, self._total, mixed=self.own_text is not None)
+            logs |= self._tally.means(self.state.global_step, self.processes.total, mixed=self.own_text is not None)
             self._tally = Tally()
         super().log(logs, start_time)
 
@@ -154,8 +162,8 @@ class DistillTrainer(Trainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Means over the scored tokens of the validation data: nats, perplexity, and how near the teacher is."""
-        del ignore_keys
-        found = self.lesson.validate(self._eval_batches(eval_dataset), self._total)
+        del eval_dataset, ignore_keys
+        found = self.lesson.validate(self.validation(), self.processes.total)
         values = {"loss": found.hard_loss, "perplexity": found.perplexity}
         for name in ("kl", "top1_agreement", "teacher_entropy", "uld", "bits_per_byte", "accuracy", "macro_f1"):
             if getattr(found, name) is not None:
@@ -165,22 +173,24 @@ class DistillTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _eval_batches(self, eval_dataset: Any) -> Iterator[Mapping[str, Tensor]]:
-        for batch in self.get_eval_dataloader(eval_dataset):
-            yield self._prepare_inputs(batch)
-
-    def _total(self, value: Tensor) -> float:
-        """The sum over all processes."""
-        return float(self.accelerator.reduce(value.float().to(self.args.device), reduction="sum"))
-
     # ---- checkpoints
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """As transformers does, then sealed; older ones go only after that."""
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
+        """As transformers does, then sealed; older ones go only after that. A half-written one is removed."""
+        output = Path(str(self.args.output_dir))
+        folder = output / f"{checkpoints.PREFIX}{self.state.global_step}"
+        is_saved = False
+        try:
+            advice = "Free space, then add --resume: it goes on from the checkpoint before"
+            with boundary(StoreError, f"cannot write {folder}. {advice}"):
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    checkpoints.seal(folder)
+            is_saved = True
+        finally:
+            if not is_saved:
+                shutil.rmtree(folder, ignore_errors=True)
         if self.args.should_save:
-            output = Path(str(self.args.output_dir))
-            checkpoints.seal(output / f"{checkpoints.PREFIX}{self.state.global_step}")
             checkpoints.keep_last(output, self.keep_checkpoints)
         self.accelerator.wait_for_everyone()

@@ -20,8 +20,10 @@ from distill_eval.head import read_head
 from distill_eval.schema.distill import Validation
 
 
-def validate_teacher(teacher: Any, batches: Iterable[Mapping[str, Tensor]]) -> Validation:
-    """The teacher's own loss on the validation text, in its own tokens."""
+def validate_teacher(
+    teacher: Any, batches: Iterable[Mapping[str, Tensor]], total: Callable[[Tensor], float] = float
+) -> Validation:
+    """The teacher's own loss on the validation text, in its own tokens; the arguments are as for `Lesson.validate`."""
     isolation = find_isolation(teacher)
     sums = ValidationSums()
     with torch.no_grad():
@@ -30,7 +32,7 @@ def validate_teacher(teacher: Any, batches: Iterable[Mapping[str, Tensor]]) -> V
             hidden_ND, labels_N, scored_BT = scored_rows(output[0], batch["shift_labels"])
             rows = row_loss(hidden_ND, read_head(teacher), labels_N, soft=None, denominator=max(1, len(labels_N)))
             sums.add(rows, batch, scored_BT)
-    return sums.validation(None, float)
+    return sums.validation(None, total)
 
 
 class ValidationSums:

@@ -61,13 +61,13 @@ def _prepare(config: PrepareConfig, tools: Tools) -> None:
         shutil.rmtree(left)  # where a killed process was writing
     if (output / ARTIFACT).is_file():
         return  # the folder appears whole
-    made = prepare(config)
+    made = prepare(config, say=tools.say)
     tools.say(f"{made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters")
 
 
 def _distill(config: DistillConfig, tools: Tools) -> None:
     from distill_eval.distill import checkpoints
-    from distill_eval.distill.run import ARTIFACT, CONFIG
+    from distill_eval.distill.output import ARTIFACT, CONFIG
 
     output = config.output_dir
     if (output / ARTIFACT).is_file():

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from distill_eval.device import is_main_process
 from distill_eval.errors import ArtifactError, boundary, require
 from distill_eval.record import record
 
 if TYPE_CHECKING:
     from distill_eval.distill.config import DistillConfig
+    from distill_eval.distill.ready import Ready
+    from distill_eval.distill.stopping import OnValidation
     from distill_eval.schema.distill import DistillRun
     from distill_eval.schema.student import StudentInit
     from distill_eval.student.config import PrepareConfig
@@ -33,7 +36,7 @@ class CurvesConfig:
         require(len(self.runs) <= most, f"curves: {len(self.runs)} runs, expected {most} at most in one picture")
 
 
-def prepare(config: PrepareConfig) -> StudentInit:
+def prepare(config: PrepareConfig, *, say: Callable[[str], None]) -> StudentInit:
     """Make a student, and say what was cut and why in `student.md` beside its `student.json`.
 
     Raises:
@@ -42,19 +45,29 @@ def prepare(config: PrepareConfig) -> StudentInit:
     from distill_eval.report import student as report
     from distill_eval.student.prepare import run
 
-    return run(config, describe=report.files)
+    return run(config, say=say, describe=report.files)
 
 
-def distill(config: DistillConfig, *, argv: Sequence[str], say: Callable[[str], None]) -> DistillRun:
+def distill(
+    config: DistillConfig,
+    *,
+    argv: Sequence[str],
+    say: Callable[[str], None],
+    ready: Ready | None = None,
+    on_validation: OnValidation | None = None,
+) -> DistillRun:
     """Train a student, and draw its curves in `training.md` beside its `distill.json`.
+
+    The arguments are those of `distill_eval.distill.run.run`.
 
     Raises:
         DistillEvalError: see `distill_eval.distill.run.run`.
     """
     from distill_eval.distill.run import run
 
-    done = run(config, argv=argv, say=say)
-    _write_curves({config.output_dir: done}, config.output_dir)
+    done = run(config, argv=argv, say=say, ready=ready, on_validation=on_validation)
+    if is_main_process():
+        _write_curves({config.output_dir: done}, config.output_dir)
     return done
 
 
@@ -65,10 +78,15 @@ def curves(config: CurvesConfig) -> Path:
         ArtifactError: a folder holds no finished run, or one of another version.
         StoreError: the output folder cannot be written.
     """
-    return _write_curves({folder: _read_run(folder) for folder in config.runs}, config.output_dir or config.runs[0])
+    return _write_curves({folder: read_training(folder) for folder in config.runs}, config.output_dir or config.runs[0])
 
 
-def _read_run(folder: Path) -> DistillRun:
+def read_training(folder: Path) -> DistillRun:
+    """The `distill.json` of a finished training.
+
+    Raises:
+        ArtifactError: there is none, it cannot be read, or it is of another version.
+    """
     from distill_eval.record import from_json
     from distill_eval.schema.distill import SCHEMA_VERSION, DistillRun
 

@@ -19,6 +19,7 @@ from distill_eval.student.architectures import FFN, HEADS, HIDDEN, POOLED, WHOLE
 from distill_eval.student.depth import find_layers
 from distill_eval.student.loss import Loss, measure_loss
 from distill_eval.student.teacher import Kind
+from distill_eval.student.tell import Each, in_silence
 
 Key = tuple[Axis, int | None]
 """An axis, and the layer unless all layers share it."""
@@ -44,6 +45,7 @@ def measure_importance(
     kind: Kind,
     architecture: Architecture | None,
     shape: Shape | None,
+    each: Each = in_silence,
 ) -> Importance:
     """Loss, importance of layers and, where architecture and shape are given, importance of channels."""
     blocks = [_Mean() for _ in range(model.config.num_hidden_layers)]
@@ -53,7 +55,7 @@ def measure_importance(
         hooks += _channel_hooks(model, architecture, shape, channels)
     losses = []
     with _hooked(hooks):
-        for sample_T in samples_T:
+        for sample_T in each("importance, calibration samples", samples_T):
             losses.append(measure_loss(model, [sample_T], kind))
             for mean in (*blocks, *channels.values()):
                 mean.end_sample()
@@ -67,11 +69,11 @@ def measure_importance(
 
 
 def measure_removals(
-    model: PreTrainedModel, samples_T: Sequence[Tensor], kind: Kind, teacher: Loss
+    model: PreTrainedModel, samples_T: Sequence[Tensor], kind: Kind, teacher: Loss, each: Each = in_silence
 ) -> tuple[float, ...]:
     """By how much the loss rises, in nats, when one layer alone hands on what it gets; for each layer."""
     rises = []
-    for layer in find_layers(model)[1]:
+    for layer in each("loss without a layer, layers", list(find_layers(model)[1])):
         with _hooked([(layer, _hand_on)]):
             rises.append(measure_loss(model, samples_T, kind, teacher.answers_L).mean - teacher.mean)
     return tuple(rises)

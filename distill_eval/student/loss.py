@@ -6,7 +6,7 @@ Shapes: T tokens of a sample, N scored positions, V vocabulary, L labels of a cl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -32,7 +32,7 @@ class Loss(NamedTuple):
 
 
 def measure_loss(
-    model: PreTrainedModel, samples_T: Sequence[Tensor], kind: Kind, teacher_answers_L: Sequence[Tensor] = ()
+    model: PreTrainedModel, samples_T: Iterable[Tensor], kind: Kind, teacher_answers_L: Sequence[Tensor] = ()
 ) -> Loss:
     """The mean loss over the samples.
 

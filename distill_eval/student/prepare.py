@@ -27,16 +27,23 @@ from distill_eval.student.importance import Importance, measure_importance, meas
 from distill_eval.student.loss import Loss, measure_loss, require_answers
 from distill_eval.student.plan import Plan, make_plan
 from distill_eval.student.teacher import Teacher, fetch_weights, locate, read_teacher
+from distill_eval.student.tell import Each, telling
 from distill_eval.student.width import choose_channels, narrow
 
 ARTIFACT = "student.json"
 
 
-def run(config: PrepareConfig, *, describe: Callable[[StudentInit], Mapping[str, str]] = lambda _: {}) -> StudentInit:
+def run(
+    config: PrepareConfig,
+    *,
+    say: Callable[[str], Any] = print,
+    describe: Callable[[StudentInit], Mapping[str, str]] = lambda _: {},
+) -> StudentInit:
     """Write the student's folder with its `student.json`, whole or not at all, and return that record.
 
     Args:
         config: What is asked.
+        say: Takes lines for the reader, while the calibration text is measured.
         describe: More files to write beside the record, by name: what it says, for people.
 
     Raises:
@@ -61,7 +68,7 @@ def run(config: PrepareConfig, *, describe: Callable[[StudentInit], Mapping[str,
         scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
     with scratch as name:
         built = Path(name) / "student"
-        student = _build(config, teacher, plan, samples, folder, built)
+        student = _build(config, teacher, plan, samples, folder, built, telling(say))
         with boundary(StoreError, f"cannot write {output}"):
             for file, text in {ARTIFACT: to_json(student), **describe(student)}.items():
                 (built / file).write_text(text, encoding="utf-8")
@@ -86,17 +93,18 @@ def _build(
     samples: Samples | None,
     folder: Path,
     built: Path,
+    each: Each,
 ) -> StudentInit:
     """Load the teacher, make the student, write its folder, and prove that it loads as the same model."""
     model = files.load(teacher.ref, folder, teacher.kind)
     num_parameters = model.num_parameters()
-    seen = None if samples is None else _look(model, config, teacher, plan, samples)
+    seen = None if samples is None else _look(model, config, teacher, plan, samples, each)
     made = _fresh(config, teacher, plan, model) if config.fresh else _cut(config, teacher, plan, model, seen)
     del model
     counted = plan.num_parameters or made.model.num_parameters()
     if made.model.num_parameters() != counted:
         raise ModelError(f"{teacher.class_name} has {made.model.num_parameters():,} parameters, expected {counted:,}")
-    loss = None if samples is None or seen is None else _loss(made.model, config, teacher, samples, seen.loss)
+    loss = None if samples is None or seen is None else _loss(made.model, config, teacher, samples, seen.loss, each)
     expected = files.probe(made.model, teacher.kind)
     files.write(made.model, folder, built)
     chosen = _choices(config, teacher, plan, made)
@@ -146,14 +154,16 @@ def _on(device: str, model: PreTrainedModel) -> Iterator[None]:
         module.to("cpu")
 
 
-def _look(model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, plan: Plan, samples: Samples) -> Importance:
+def _look(
+    model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, plan: Plan, samples: Samples, each: Each
+) -> Importance:
     """Everything that the calibration text says about the teacher."""
     architecture = teacher.architecture if plan.is_narrower and not config.fresh else None
     with _on(choose_device(config.device), model):
-        seen = measure_importance(model, samples.ids, teacher.kind, architecture, plan.before)
+        seen = measure_importance(model, samples.ids, teacher.kind, architecture, plan.before, each)
         if config.importance != "loss":
             return seen
-        return seen._replace(influence=measure_removals(model, samples.ids, teacher.kind, seen.loss))
+        return seen._replace(influence=measure_removals(model, samples.ids, teacher.kind, seen.loss, each))
 
 
 def _cut(config: PrepareConfig, teacher: Teacher, plan: Plan, model: PreTrainedModel, seen: Importance | None) -> _Made:
@@ -180,10 +190,12 @@ def _fresh(config: PrepareConfig, teacher: Teacher, plan: Plan, model: PreTraine
 
 
 def _loss(
-    model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, samples: Samples, before: Loss
+    model: PreTrainedModel, config: PrepareConfig, teacher: Teacher, samples: Samples, before: Loss, each: Each
 ) -> CalibrationLoss:
     with _on(choose_device(config.device), model):
-        after = measure_loss(model, samples.ids, teacher.kind, before.answers_L)
+        after = measure_loss(
+            model, each("loss of the student, calibration samples", samples.ids), teacher.kind, before.answers_L
+        )
     return CalibrationLoss(
         kind="cross_entropy" if teacher.kind == "causal" else "kl_to_teacher",
         num_scored=before.num_scored,

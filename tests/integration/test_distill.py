@@ -3,10 +3,14 @@
 import json
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +19,12 @@ from fakes.tiny_families import VOCAB_SIZE, make_model, make_tokenizer, save
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from distill_eval.distill import cache_stage
+from distill_eval.distill import cache_stage, checkpoints
 from distill_eval.distill import run as stage
 from distill_eval.distill.cache_config import CacheTeacherConfig
 from distill_eval.distill.config import DistillConfig, LossConfig, TrainingConfig
 from distill_eval.distill.data_config import DataConfig
-from distill_eval.errors import DistillEvalError, UsageError
+from distill_eval.errors import DistillEvalError, StoreError, UsageError
 
 WORDS = ["bone", "heart", "liver", "first", "second", "who", "where", "answer", "long", "way"]
 
@@ -164,8 +168,57 @@ def test_a_cached_teacher_teaches_as_the_live_one_does(place, tmp_path):
         assert kept.data == live.data
         fall = live.before.hard_loss - live.after.hard_loss
         assert kept.before.hard_loss - kept.after.hard_loss == pytest.approx(fall, rel=0.2)
-    with pytest.raises(UsageError, match=r"temperature 2\.0 there, 3\.0 here"):
-        train(place, tmp_path / "x", teacher=(), cached_teacher=tmp_path / "sample", loss={"temperature": 3.0})
+        assert [str(teacher) for teacher in kept.teachers] == [str(place / "teacher")]
+
+
+def test_the_cache_of_another_teacher_student_or_temperature_is_refused(place, tmp_path):
+    def cache(teacher, name, **options):
+        data = DataConfig(data=str(place / "text.jsonl"), max_length=32, validation_documents=10)
+        options = {"teacher": str(teacher), "student": str(place / "student"), "device": "cpu"} | options
+        cache_stage.run(CacheTeacherConfig(data=data, output_dir=tmp_path / name, **options), say=lambda line: None)
+        return tmp_path / name
+
+    def refused(**options):
+        with pytest.raises(UsageError) as caught:
+            train(place, tmp_path / "bad", cached_teacher=kept, **{"teacher": ()} | options)
+        assert not (tmp_path / "bad").exists()
+        return str(caught.value)
+
+    save("llama", tmp_path / "other", seed=7)
+    kept = cache(place / "teacher", "kept")
+    assert "temperature 2.0 there, 3.0 here" in refused(loss={"temperature": 3.0})
+    said = refused(teacher=(str(tmp_path / "other"),))
+    assert f"{kept} holds the rows of {place / 'teacher'} for something else: teacher_digest" in said
+    assert "a --cached-teacher is of one of them" in refused(teacher=(str(place / "teacher"), str(tmp_path / "other")))
+    wider = make_model("llama", seed=1)
+    wider.resize_token_embeddings(300)
+    wider.save_pretrained(tmp_path / "wider")
+    make_tokenizer().save_pretrained(tmp_path / "wider")
+    assert "vocab_size 260 there, 300 here" in refused(student=str(tmp_path / "wider"))
+    swapped = make_tokenizer()
+    swapped.backend_tokenizer.add_tokens(["never in the text"])
+    shutil.copytree(place / "student", tmp_path / "swapped")
+    swapped.save_pretrained(tmp_path / "swapped")
+    assert "tokenizer_digest" in refused(student=str(tmp_path / "swapped"))
+
+    train(place, tmp_path / "named", cached_teacher=kept, training={"steps": 2})  # beside its own teacher
+    unnamed = {"teacher": (), "cached_teacher": kept, "training": {"steps": 2}}
+    train(place, tmp_path / "out", **unnamed)
+    (tmp_path / "out" / "distill.json").unlink()
+    shutil.rmtree(kept)
+    cache(tmp_path / "other", "kept")
+    with pytest.raises(UsageError, match="the content of --cached-teacher is not what the run in"):
+        train(place, tmp_path / "out", resume=True, **unnamed)
+
+
+def test_a_run_is_not_resumed_on_other_data(place, tmp_path):
+    data = shutil.copy(place / "text.jsonl", tmp_path)
+    train(place, tmp_path / "out", data={"data": str(data)}, training={"steps": 2})
+    (tmp_path / "out" / "distill.json").unlink()
+    with Path(data).open("a") as file:
+        file.write(json.dumps({"text": "one more"}) + "\n")
+    with pytest.raises(UsageError, match="the content of --data is not what the run in"):
+        train(place, tmp_path / "out", data={"data": str(data)}, training={"steps": 2}, resume=True)
 
 
 def narrow_student(folder):
@@ -297,8 +350,6 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(place, tmp_path):
 
 
 def test_a_half_written_checkpoint_never_counts(tmp_path):
-    from distill_eval.distill import checkpoints
-
     for step in (2, 4):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
@@ -308,6 +359,52 @@ def test_a_half_written_checkpoint_never_counts(tmp_path):
     (tmp_path / "checkpoint-6").mkdir()
     assert checkpoints.last_whole(tmp_path) == tmp_path / "checkpoint-2"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+@pytest.fixture(params=["full file system", "limit on file sizes"])
+def small_disk(request, tmp_path):
+    """A folder where one more checkpoint does not fit once `fill` was called, and a way to make room again."""
+    if request.param == "limit on file sizes":
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE)
+        yield tmp_path, partial(limit, (100_000, before[1])), partial(limit, before)
+        limit(before)
+        return
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        ballast = disk / "ballast"
+
+        def fill():
+            room = shutil.disk_usage(disk).free
+            ballast.write_bytes(b"x" * (room - 100_000))
+
+        yield disk, fill, ballast.unlink
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_never_replaces_a_good_checkpoint(place, tmp_path, small_disk):
+    disk, fill, make_room = small_disk
+    training = {"steps": 6, "eval_every": 2, "save_every": 2, "keep_checkpoints": 1}
+
+    def say(line):
+        if line.startswith("step 4"):
+            fill()
+
+    settings = config(place, disk / "out", training=training)
+    with pytest.raises(StoreError, match=r"checkpoint-4. Free space, then add --resume"):
+        stage.run(settings, argv=[], say=say)
+    assert [path.name for path in (disk / "out").glob("checkpoint-*")] == ["checkpoint-2"]
+    assert checkpoints.is_whole(disk / "out" / "checkpoint-2")
+    make_room()
+    said = []
+    stage.run(replace(settings, resume=True), argv=[], say=said.append)
+    assert "going on from checkpoint-2" in said
+    train(place, tmp_path / "whole", training=training)
+    assert same(weights(disk / "out"), weights(tmp_path / "whole"))
 
 
 # ---- what goes wrong while it trains
@@ -364,9 +461,9 @@ def test_out_of_memory_halves_the_batch_and_takes_the_same_steps(place, tmp_path
 
 
 def test_bad_input_is_refused_before_any_work(place, tmp_path):
-    def refused(error=UsageError, **options):
+    def refused(error=UsageError, output=tmp_path / "bad", **options):
         with pytest.raises(error) as caught:
-            train(place, tmp_path / "bad", **options)
+            train(place, output, **options)
         return str(caught.value)
 
     save("gpt2", tmp_path / "other", seed=2)
@@ -379,7 +476,9 @@ def test_bad_input_is_refused_before_any_work(place, tmp_path):
     assert "--temperature 0" in refused(loss={"temperature": 0.0})
     assert "less than one batch" in refused(training={"batch_size": 500})
     assert "--layer-map" in refused(loss={"feature_weight": 1.0, "layer_map": "9:0"})
-    assert not (tmp_path / "bad" / "distill.json").exists()
+    assert "--report-to trackio: it is not installed" in refused(training={"report_to": "trackio"})
+    assert f"{place / 'text.jsonl'} cannot be written in" in refused(output=place / "text.jsonl" / "bad")
+    assert not (tmp_path / "bad").exists()
 
 
 def test_a_larger_student_is_refused(place, tmp_path):

@@ -194,7 +194,14 @@ def test_the_command(shelf, tmp_path, capsys):
         f"--importance loss --no-keep-ends --calibration {shelf.text} --calibration-samples 4 --calibration-length 32"
     )
     assert cli.main(line.split()) == 0
-    assert f"Student: {tmp_path / 'student'} (39,904 of 63,136 parameters)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Student: {tmp_path / 'student'} (39,904 of 63,136 parameters)" in said
+    for line in (
+        "importance, calibration samples: 0 of 4",
+        "loss without a layer, layers: 6 of 6",
+        "loss of the student",
+    ):
+        assert line in said
     written = json.loads((tmp_path / "student" / "student.json").read_text())
     order = sorted(range(6), key=lambda layer: -written["layer_importance"][layer])
     assert written["kept_layers"] == sorted(order[:3])

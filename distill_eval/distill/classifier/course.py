@@ -34,12 +34,13 @@ class LabeledData(NamedTuple):
     collate: TextCollator
 
 
-def classifier_course(config: DistillConfig, say: Callable[[str], None]) -> Course:
+def classifier_course(config: DistillConfig, say: Callable[[str], None], step_rows: int) -> Course:
     """A student, its teachers if any, and labeled texts.
 
     Args:
         config: With a --label-column.
         say: Takes lines for the reader.
+        step_rows: Texts of an optimizer step, over all processes: there must be as many.
 
     Raises:
         UsageError: models, labels or data that do not fit together.
@@ -62,7 +63,6 @@ def classifier_course(config: DistillConfig, say: Callable[[str], None]) -> Cour
     _tell(parts, order, train, length, say)
     pad_id = _pad_id(student)
     data = LabeledData(train, validation, TextCollator(pad_id))
-    step_rows = config.training.batch_size * config.training.accumulate
     require(
         len(train) >= step_rows,
         f"{parts.train.name} gives {len(train):,} texts to train on, less than one batch of {step_rows}. Give more, or "
@@ -86,7 +86,7 @@ def _craft(config: DistillConfig, order: Order) -> Craft:
         classifiers.load_teacher,
         partial(ClassifierSignal, orders=order.of_teachers),
         ClassifierLesson,
-        lambda teacher, batches: validate_teacher(teacher, batches, order=order.of_teachers[0]),
+        partial(validate_teacher, order=order.of_teachers[0] if order.of_teachers else ()),
         ClassifierTrainer,
     )
 

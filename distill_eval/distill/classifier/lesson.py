@@ -99,19 +99,22 @@ class ClassifierLesson:
         return sums.validation(total, compares=self.signal is not None)
 
 
-def validate_teacher(teacher: Any, batches: Iterable[Batch], *, order: tuple[int, ...]) -> Validation:
+def validate_teacher(
+    teacher: Any, batches: Iterable[Batch], total: Callable[[Tensor], float] = float, *, order: tuple[int, ...]
+) -> Validation:
     """The teacher's own accuracy and loss on the validation texts.
 
     Args:
         teacher: A classifier.
         batches: Of `texts.TextCollator`.
+        total: Sums a number over all processes.
         order: Its number of each of the student's labels.
     """
     sums = _Sums()
     with torch.no_grad():
         for batch in batches:
             sums.add(teacher(**forward_inputs(batch)).logits[:, list(order)], batch, None, 1.0)
-    return sums.validation(float, compares=False)
+    return sums.validation(total, compares=False)
 
 
 def _loss(

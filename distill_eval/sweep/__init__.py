@@ -1,0 +1,1 @@
+"""Train one student with several settings and rank them."""
