@@ -92,6 +92,31 @@ class Recipe:
             self.cache_teacher is None or self.distill is not None,
             "cache_teacher: nothing trains on it; add a table [distill], or type `distill-eval cache-teacher`",
         )
+        self._check_training()
+
+    def _check_training(self) -> None:
+        """Refuse at once what the training would refuse after the stages before it."""
+        cache, distill = self.cache_teacher, self.distill
+        if cache is not None and distill is not None:
+            soft = distill.alpha > 0
+            require(
+                distill.loss.loss == "forward_kl" or not soft,
+                f"distill.loss.loss {distill.loss.loss}: a cached teacher keeps a part of its distribution. Type "
+                "forward_kl, or leave [cache_teacher] out",
+            )
+            require(
+                cache.kind != "hidden" or not soft,
+                "cache_teacher.kind hidden: it keeps no soft labels, and distill.loss.alpha is above 0",
+            )
+            require(
+                not distill.loss.feature_weight or cache.mapped == distill.loss.layer_map,
+                f"cache_teacher.layer_map {cache.mapped}: distill.loss.layer_map is {distill.loss.layer_map}. Say it "
+                "once, in [distill.loss]",
+            )
+        require(
+            self.compare is None or distill is None or distill.labels.label_column is None,
+            "compare: a classifier is measured by [distill] itself. Leave [compare] out",
+        )
 
     @property
     def links(self) -> tuple[Link, ...]:

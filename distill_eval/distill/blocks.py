@@ -23,6 +23,7 @@ from distill_eval.distill.data_config import Packing
 from distill_eval.distill.packing import Block, Counts
 from distill_eval.distill.text import Flags, Ids
 from distill_eval.distill.their_rows import TheirWindows, their_row
+from distill_eval.errors import DataError
 
 IGNORED = -100
 """The label of a position that predicts nothing, as in transformers."""
@@ -123,7 +124,10 @@ class Blocks(Dataset[Row]):
 
 
 class StreamedBlocks(IterableDataset[Row]):
-    """Blocks that are made while they are read; iterating again starts again, with the same blocks and numbers."""
+    """Blocks that are made while they are read, one pass over the data after another without end, numbered throughout.
+
+    transformers' Trainer skips what a resumed run has seen within one iteration: it must not end before.
+    """
 
     def __init__(self, make: Callable[[], Iterator[Block]]) -> None:
         """Keep the source.
@@ -135,8 +139,17 @@ class StreamedBlocks(IterableDataset[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         worker = get_worker_info()
-        rows = (_from_windows(block, index) for index, block in enumerate(self._make()))
+        rows = (_from_windows(block, index) for index, block in enumerate(self._passes()))
         return rows if worker is None else islice(rows, worker.id, None, worker.num_workers)
+
+    def _passes(self) -> Iterator[Block]:
+        while True:
+            is_empty = True
+            for block in self._make():
+                is_empty = False
+                yield block
+            if is_empty:
+                raise DataError("the streamed data give no row to train on: expected documents with text")
 
 
 @dataclass(frozen=True)

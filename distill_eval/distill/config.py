@@ -108,6 +108,7 @@ class TrainingConfig:
             f"--learning-rate {self.learning_rate:g}: expected a number above 0, e.g. 3e-4",
         )
         require(0 <= self.warmup < 1, f"--warmup {self.warmup:g}: expected a share below 1, e.g. 0.05")
+        require(0 <= self.seed < 2**32, f"--seed {self.seed}: expected a number from 0 to {2**32 - 1}")
         require(self.max_skipped >= 0, f"--max-skipped {self.max_skipped}: expected 0 or more")
         require(
             self.stop_within is None or self.stop_within >= 0,
@@ -176,12 +177,26 @@ class DistillConfig:
             not needs_one or cached or len(self.teacher) == 1 or self.baseline,
             "--feature-weight and --attention-weight need one teacher: its layers are compared",
         )
+        self._check_stopping()
         if self.own_text.on_policy > 0:
             self._check_own_text()
         if self.loss.loss == "uld":
             self._check_across_tokenizers()
         if self.labels.label_column is not None:
             self._check_classifier()
+
+    def _check_stopping(self) -> None:
+        early = {"--patience": self.training.patience, "--stop-within": self.training.stop_within}
+        for flag, value in early.items():
+            require(
+                value is None or not self.baseline,
+                f"{flag} {value}: a baseline takes the steps of its student, and each would stop in its own time. "
+                "Leave it out of both, and say how long with --steps",
+            )
+        require(
+            self.training.stop_within is None or (bool(self.teacher) and self.cached_teacher is None),
+            f"--stop-within {self.training.stop_within}: it needs a live --teacher, whose validation is measured first",
+        )
 
     def _check_classifier(self) -> None:
         require(not self.data.streaming, "--streaming: a classifier's texts are read whole. Leave it out")
@@ -259,6 +274,10 @@ def _check_student(config: DistillConfig) -> None:
     require(
         len(config.teacher) == 1,
         f"--chain {sizes}: expected one --teacher, from which the first model is made, not {len(config.teacher)}",
+    )
+    require(
+        config.cached_teacher is None,
+        f"--cached-teacher {config.cached_teacher}: each model of --chain {sizes} has another teacher; leave it out",
     )
 
 

@@ -22,8 +22,8 @@ class Course(NamedTuple):
     """With `train` and `validation` (torch data sets) and `collate`."""
     craft: Craft
     facts: Callable[[], DataFacts]
-    measure: Callable[[str, Callable[[str], None]], Classification] | None = None
-    """Of finished classifiers, on a device, saying what it does."""
+    measure: Callable[[DistillConfig, str, Callable[[str], None]], Classification] | None = None
+    """Of the finished classifier in a run's output folder, on a device, saying what it does."""
 
 
 def language_course(config: DistillConfig, step_rows: int) -> Course:

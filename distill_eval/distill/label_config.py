@@ -17,7 +17,8 @@ class LabelConfig:
     test_split: str | None = None
     """Measure them on this split (of --test-data, or of --data)."""
     measure_speed: bool = True
-    """Also measure latency and memory of the finished classifiers, each in a process of its own."""
+    """Latency and memory of the finished classifiers are measured, each in a process of its own; --no-measure-speed
+    leaves that out."""
 
     def __post_init__(self) -> None:
         if self.label_column is None:

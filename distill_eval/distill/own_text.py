@@ -154,7 +154,19 @@ class OwnText:
         return np.random.default_rng([self._seed, *key])
 
     def _continue(self, prompts: Sequence[Tensor], uniform_BG: Tensor, device: torch.device) -> list[Tensor]:
-        """What the student writes behind every prompt, up to its end-of-text, `max_new_tokens` or the row's length."""
+        """What the student writes behind every prompt, up to its end-of-text, `max_new_tokens` or the row's length.
+
+        Prompts of the same room are continued together: a model with learned positions has none behind a row's length.
+        """
+        rooms = [min(self._config.max_new_tokens, self._max_length - len(prompt)) for prompt in prompts]
+        made: dict[int, Tensor] = {}
+        for room in sorted(set(rooms)):
+            places = [place for place, other in enumerate(rooms) if other == room]
+            given = [prompts[place] for place in places]
+            made |= zip(places, self._generate(given, uniform_BG[places], room, device), strict=True)
+        return [made[place] for place in range(len(prompts))]
+
+    def _generate(self, prompts: Sequence[Tensor], uniform_BG: Tensor, room: int, device: torch.device) -> list[Tensor]:
         longest = max(map(len, prompts))
         ids_BP = torch.full((len(prompts), longest), self._collate.pad_id)
         mask_BP = torch.zeros_like(ids_BP)
@@ -166,11 +178,10 @@ class OwnText:
                 input_ids=ids_BP.to(device),
                 attention_mask=mask_BP.to(device),
                 generation_config=self._generation,
+                max_new_tokens=room,
                 logits_processor=[Draw(uniform_BG, self._config.sampling_temperature)],
             )
-        rooms = [self._max_length - len(prompt) for prompt in prompts]
-        new_BG = output[:, longest:].cpu()
-        return [self._until_end(new_G)[:room] for new_G, room in zip(new_BG, rooms, strict=True)]
+        return [self._until_end(new_G) for new_G in output[:, longest:].cpu()]
 
     def _until_end(self, new_G: Tensor) -> Tensor:
         """Up to the first end-of-text: what stands behind it is padding, which may be the same token."""

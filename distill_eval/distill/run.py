@@ -28,7 +28,7 @@ from distill_eval.distill.settings import Batching
 from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell, told_of
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED
-from distill_eval.errors import ModelError
+from distill_eval.errors import ModelError, TrainingError
 from distill_eval.provenance import collect
 from distill_eval.record import to_json, to_jsonable
 from distill_eval.schema.distill import Classification, DistillRun, Point, Validation
@@ -84,7 +84,7 @@ def _finish(
     with processes.main_first():
         if processes.is_main:
             write_student(done.model, course.student.folder, config.output_dir, _file_dtype(course.student))
-            measured = course.measure(done.model.device.type, say) if course.measure is not None else None
+            measured = course.measure(config, done.model.device.type, say) if course.measure is not None else None
     result = _result(config, course, done, argv, measured)
     if processes.is_main:
         write_atomic(config.output_dir / ARTIFACT, to_json(result))
@@ -153,6 +153,15 @@ class Done(NamedTuple):
     stopped: str | None
 
 
+def _require_finite(after: Validation) -> None:
+    """Refuse a student that came to nothing, before it is written."""
+    if not math.isfinite(after.hard_loss):
+        raise TrainingError(
+            f"the validation loss after training is {after.hard_loss}: begin again in another --output-dir with a "
+            "lower --learning-rate"
+        )
+
+
 class Job:
     """One training, and again with smaller batches when memory runs out."""
 
@@ -175,12 +184,9 @@ class Job:
     def train(self) -> Done:
         """Train; on too little memory go on from the last checkpoint with half the sequences at once."""
         teacher = None
-        if self.teaching.teachers:
-            first, batches = self.teaching.teachers[0], self._validation_batches()
-            teacher = self.craft.validate_teacher(first, batches, self.processes.total)
-            self.say(f"teacher: validation {told_of(teacher)}")
         while True:
             try:
+                teacher = teacher or self._validate_teacher()
                 return self._train_once(teacher)
             except torch.OutOfMemoryError:
                 if self.processes.num_processes > 1:  # the others wait for this one's gradients
@@ -198,6 +204,14 @@ class Job:
                     f"memory ran out: going on with --batch-size {self.batching.batch_size} "
                     f"--accumulate {self.batching.accumulate}, the same batch per step"
                 )
+
+    def _validate_teacher(self) -> Validation | None:
+        if not self.teaching.teachers:
+            return None
+        first, batches = self.teaching.teachers[0], self._validation_batches()
+        teacher: Validation = self.craft.validate_teacher(first, batches, self.processes.total)
+        self.say(f"teacher: validation {told_of(teacher)}")
+        return teacher
 
     def _train_once(self, teacher: Validation | None) -> Done:
         config = self.config
@@ -234,6 +248,7 @@ class Job:
         trainer.train(resume_from_checkpoint=self._last_checkpoint())
         after = lesson.validate(self._validation_batches(), self.processes.total)
         lesson.detach()
+        _require_finite(after)
         log, num_tokens = trainer.state.log_history, int(trainer.state.num_input_tokens_seen)
         return Done(model, before, after, teacher, log, trainer.state.global_step, num_tokens, stop.reason)
 

@@ -34,8 +34,9 @@ class Batching(NamedTuple):
     accumulate: int
 
     def halved(self) -> Batching:
-        """Half as many sequences at once, twice as often."""
-        return Batching(self.batch_size // 2, self.accumulate * 2)
+        """At most half as many sequences at once, as often as it takes for the same step."""
+        size = next(size for size in range(self.batch_size // 2, 0, -1) if self.batch_size % size == 0)
+        return Batching(size, self.accumulate * self.batch_size // size)
 
 
 def num_steps(training: TrainingConfig, num_blocks: int | None, num_processes: int) -> int:
@@ -105,6 +106,7 @@ def arguments(config: DistillConfig, batching: Batching, steps: int, *, use_cpu:
         dataloader_pin_memory=not use_cpu,
         disable_tqdm=True,
         ddp_find_unused_parameters=config.labels.label_column is not None,  # a language model has none
+        accelerator_config={"dispatch_batches": False},  # else streamed rows of other lengths are put into one batch
         include_num_input_tokens_seen="all",
     )
 

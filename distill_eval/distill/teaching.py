@@ -58,15 +58,15 @@ class Teaching(NamedTuple):
             return None, None
         config = student.config.get_text_config()
         pairs = layer_pairs(loss.layer_map, config.num_hidden_layers, self.num_teacher_layers)
+        tap = None
+        if loss.attention_weight > 0:  # before the projections hang on the student: it looks for the list of its layers
+            tap = stack.enter_context(Tap(student, [ours for ours, _ in pairs], loss.attention_loss))
         features = None
         if loss.feature_weight > 0:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
                 features = FeatureLoss(pairs, config.hidden_size, self.teacher_width, loss.feature_loss)
             student.add_module(FEATURE_MODULE, features.to(student.device))
-        tap = None
-        if loss.attention_weight > 0:
-            tap = stack.enter_context(Tap(student, [ours for ours, _ in pairs], loss.attention_loss))
         return InnerLosses(pairs, loss.feature_weight, features, loss.attention_weight, loss.attention_loss), tap
 
 

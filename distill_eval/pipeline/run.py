@@ -118,9 +118,9 @@ class _Job:
                 self._step(step, title)
         if self.failed:
             self._stop()
+        self._draw()
         if before and self.provenance is None:
             return before
-        self._draw()
         return self._write()
 
     def _draw(self) -> None:

@@ -109,7 +109,7 @@ def _decimals(ticks: Sequence[float], tick: float) -> int:
 
 
 def _own_decimals(value: float) -> int:
-    digits = f"{value:.6f}".rstrip("0")
+    digits = f"{value:.12f}".rstrip("0")
     return len(digits.partition(".")[2])
 
 

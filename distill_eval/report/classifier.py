@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from distill_eval.report import escape, numbers
 from distill_eval.report.sections import plain_table
@@ -23,6 +24,11 @@ OF_TEXTS = {
 """What measures of language models are called here."""
 
 
+def unit(run: DistillRun) -> str:
+    """What a run's means are over: a `token`, or a classifier's `text`."""
+    return "token" if run.classification is None else "text"
+
+
 def print_finished(run: DistillRun, console: Console) -> None:
     """A classifier's table, the validation before and after, and the findings."""
     before, after = run.before, run.after
@@ -32,11 +38,11 @@ def print_finished(run: DistillRun, console: Console) -> None:
     lines = [f"Validation perplexity {before.perplexity:.2f} -> {after.perplexity:.2f}{near}"]
     found = run.classification
     if found is not None:
-        table = Table(title=f"{found.measured_on}: {found.student.num_texts:,} texts", title_justify="left")
+        table = Table(title=Text(f"{found.measured_on}: {found.student.num_texts:,} texts"), title_justify="left")
         for heading in HEADINGS:
             table.add_column(heading, justify="left" if heading == HEADINGS[0] else "right", overflow="fold")
         for row in _rows(found):
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         console.print(table)
         lines = [*_notes(found), f"Validation accuracy {before.accuracy:.4f} -> {after.accuracy:.4f}{near}"]
     for line in [*lines, *(f"{finding.weight}: {finding.text}" for finding in run.findings)]:

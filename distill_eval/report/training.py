@@ -48,9 +48,10 @@ def draw(runs: Runs) -> str:
 
 def _validation_chart(runs: Runs, what: str, title: str, levels: Sequence[Reference]) -> LineChart:
     lines = [Line(_legend(name, run), points) for name, run in runs.items() if (points := _validations(run, what))]
-    log = what == "perplexity"
-    y_title = {"perplexity": "perplexity, logarithmic", "kl": "nats per token"}.get(what, AIMS.get(what, "0 to 2"))
-    return LineChart(title, y_title, "step", tuple(lines), tuple(levels), log=log)
+    each = classifier.unit(next(iter(runs.values())))
+    titles = AIMS | {"perplexity": "perplexity, logarithmic", "kl": f"nats per {each}"}
+    y_title = titles.get(what, "0 to 2")
+    return LineChart(title, y_title, "step", tuple(lines), tuple(levels), log=what == "perplexity")
 
 
 def _legend(name: str, run: DistillRun) -> str:
@@ -108,7 +109,7 @@ def _loss_chart(name: str | None, run: DistillRun) -> LineChart | None:
     means = f" (means of {each} log lines)" if each > 1 else ""
     return LineChart(
         f"Training loss{f' of {name}' if name is not None else ''}",
-        f"per token; loss is the weighted sum of its parts{', logarithmic' if log else ''}",
+        f"per {classifier.unit(run)}; loss is the weighted sum of its parts{', logarithmic' if log else ''}",
         f"step{means}",
         tuple(lines),
         log=log,
@@ -167,12 +168,12 @@ def _sentence(run: DistillRun, name: str | None, show: Callable[[str], str] = st
     moved = " to ".join(numbers.fixed(getattr(side, figure), 2) for side in (run.before, run.after))
     teacher = run.teacher_validation
     aim = f" (teacher: {numbers.fixed(getattr(teacher, figure), 2)})" if teacher is not None else ""
-    near, unit = "", "token" if run.classification is None else "text"
+    near, each = "", classifier.unit(run)
     if run.before.uld is not None and run.after.uld is not None:
         near = f", ULD distance to the teacher {numbers.fixed(run.before.uld, 3)} to {numbers.fixed(run.after.uld, 3)}"
     if run.before.kl is not None and run.after.kl is not None:
         near = (
-            f", KL to the teacher {numbers.fixed(run.before.kl, 3)} to {numbers.fixed(run.after.kl, 3)} nats per {unit}"
+            f", KL to the teacher {numbers.fixed(run.before.kl, 3)} to {numbers.fixed(run.after.kl, 3)} nats per {each}"
         )
     steps = f"{numbers.plural(run.num_steps, 'step')} and {numbers.count(run.num_tokens_seen)} tokens"
     return f"{begun} on the validation text went from {moved}{aim}{near}, in {steps}."

@@ -94,7 +94,10 @@ def _texts(config: PrepareConfig, source: str) -> Iterator[str]:
             text = row[column]
             if not isinstance(text, str):
                 kind = type(text).__name__
-                raise UsageError(f"--calibration {source}: column {column!r} holds {kind}, expected text")
+                raise UsageError(
+                    f"--calibration {source}: column {column!r} holds {kind}, expected text. Importance is measured on "
+                    "plain text: name another with --calibration (in a recipe: calibration in [prepare])"
+                )
             if text.strip():
                 yield text
 

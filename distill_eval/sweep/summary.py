@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from distill_eval.checkpoint import weight_files
@@ -50,7 +51,9 @@ def _trial(config: SweepConfig, trial: FrozenTrial, order: list[int]) -> SweepTr
         kl=done.after.kl if done else None,
         retention=trial.user_attrs.get(RETENTION),
         validations=tuple(
-            Point(step=step, values={watched(config): trial.intermediate_values[step]}) for step in steps
+            Point(step=step, values={watched(config): trial.intermediate_values[step]})
+            for step in steps
+            if math.isfinite(trial.intermediate_values[step])
         ),
         has_weights=any(file.is_file() for file in weight_files(folder)),
     )

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -24,7 +25,8 @@ from distill_eval.distill import run as stage
 from distill_eval.distill.cache_config import CacheTeacherConfig
 from distill_eval.distill.config import DistillConfig, LossConfig, TrainingConfig
 from distill_eval.distill.data_config import DataConfig
-from distill_eval.errors import DistillEvalError, StoreError, UsageError
+from distill_eval.distill.settings import Batching
+from distill_eval.errors import DistillEvalError, StoreError, TrainingError, UsageError
 
 WORDS = ["bone", "heart", "liver", "first", "second", "who", "where", "answer", "long", "way"]
 
@@ -109,6 +111,35 @@ def test_bfloat16_trains_as_float32_does_to_its_precision(place, tmp_path):
             assert ours.values[name] == pytest.approx(theirs.values[name], rel=3e-2), name
     assert narrow.curve != wide.curve  # it did compute in another precision
     assert all(value.dtype == torch.float32 for value in weights(tmp_path / "narrow").values())
+
+
+def test_hidden_states_and_attention_are_compared_together(place, tmp_path):
+    done = train(place, tmp_path / "out", loss={"feature_weight": 1.0, "attention_weight": 1.0, "layer_map": "uniform"})
+    logged = set().union(*(point.values for point in done.curve))
+    assert {"feature_loss", "attention_loss"} <= logged
+
+
+def test_a_training_that_ends_in_nothing_says_so(place, tmp_path):
+    with pytest.raises(TrainingError, match=r"validation loss after training is (nan|inf).*--learning-rate"):
+        train(place, tmp_path / "out", training={"steps": 1, "learning_rate": 1e20, "warmup": 0.0, "eval_every": 1})
+    assert not (tmp_path / "out" / "distill.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"baseline": True, "training": {"patience": 1}}, "--patience 1: a baseline takes the steps of its student"),
+        ({"baseline": True, "training": {"stop_within": 0.1}}, "--stop-within 0.1: a baseline takes the steps"),
+        ({"teacher": (), "loss": {"alpha": 0.0}, "training": {"stop_within": 0.1}}, "needs a live --teacher"),
+        (
+            {"student": "", "chain": ("20K",), "cached_teacher": Path("c")},
+            "--cached-teacher c: each model of --chain",
+        ),
+    ],
+)
+def test_options_that_would_not_be_heeded_are_refused(options, said, place, tmp_path):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        config(place, tmp_path / "out", **options)
 
 
 def test_a_baseline_sees_the_same_text_and_no_teacher(place, tmp_path):
@@ -517,3 +548,8 @@ def test_weights_are_written_in_the_dtype_they_came_in(place, tmp_path):
     make_tokenizer().save_pretrained(tmp_path / "half")
     train(place, tmp_path / "out", student=str(tmp_path / "half"), training={"steps": 2})
     assert {tensor.dtype for tensor in weights(tmp_path / "out").values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("batch", "halved"), [((4, 1), (2, 2)), ((3, 1), (1, 3)), ((6, 2), (3, 4)), ((9, 1), (3, 3))])
+def test_a_smaller_batch_keeps_the_rows_of_a_step(batch, halved):
+    assert Batching(*batch).halved() == halved

@@ -330,3 +330,27 @@ def test_the_shipped_recipe_makes_teaches_and_measures_a_classifier(place, tmp_p
     capsys.readouterr()
     assert main([*command, "--output-dir", "out"]) == 0
     assert capsys.readouterr().out.count("done before, skipped") == 3
+
+
+def test_a_sweep_measures_each_trials_own_student(place, tmp_path):
+    command = ["sweep", "--student", str(place / "small"), "--teacher", str(place / "teacher"), "--steps=4"]
+    command += [
+        "--data",
+        str(place / "texts.jsonl"),
+        "--label-column=label",
+        "--validation-documents=60",
+        "--device=cpu",
+    ]
+    command += [
+        "--batch-size=8",
+        "--no-measure-speed",
+        "--learning-rates=1e-3,1e20",
+        "--eval-every=1",
+        "--max-skipped=9",
+    ]
+    assert main([*command, "--output-dir", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "sweep.json").read_text())["trials"]
+    assert [trial["state"] for trial in found] == ["finished", "failed"]
+    assert "not a number" in found[1]["reason"] or "validation loss" in found[1]["reason"]
+    done = from_json(DistillRun, (tmp_path / "out" / found[0]["folder"] / "distill.json").read_bytes(), source="trial")
+    assert done.classification.student.model.endswith(found[0]["folder"])

@@ -76,7 +76,7 @@ def classifier_course(config: DistillConfig, say: Callable[[str], None], step_ro
         data,
         _craft(config, order),
         partial(_facts, config, parts, data, length),
-        partial(exam.measure, config, student, teachers, order, _counts(train, order)),
+        partial(exam.measure, student, teachers, order, _counts(train, order)),
     )
 
 

