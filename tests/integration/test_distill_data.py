@@ -175,7 +175,7 @@ def test_streaming_gives_the_same_rows_and_starts_again(data):
     stream = loaded(data, streaming=True, validation_documents=2)
     assert stream.validation.digest == stored.validation.digest
     for _ in range(2):
-        rows = list(stream.train)
+        rows = list(islice(stream.train, len(stored.train)))
         assert [row["input_ids"].tolist() for row in rows] == [row["input_ids"].tolist() for row in stored.train]
         assert [row["shift_labels"].tolist() for row in rows] == [row["shift_labels"].tolist() for row in stored.train]
     loader = DataLoader(stream.train, batch_size=4, collate_fn=stream.collate)
