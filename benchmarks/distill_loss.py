@@ -162,7 +162,7 @@ def gkd_formula(student: Tensor, teacher: Tensor, labels: Tensor, beta: float, t
 
 
 def liger(inputs: Inputs, name: str, chunk_rows: int | None) -> Tensor:
-    """Liger's loss: its soft part is the mean over all rows, scored or not."""
+    """Liger's loss, as its 0.8.5 has it: both parts are means over the scored rows, and all rows are projected."""
     load, beta = WORKLOADS[name], 0.0 if name == "forward_kl" else BETA
     weights = {"weight_hard_loss": 1 - load.alpha, "weight_soft_loss": load.alpha * load.temperature**2}
     size = chunk_rows or LIGER_CHUNKS[-1]
@@ -200,11 +200,12 @@ def chunked_autograd() -> Any:
         log_p = (logits / temperature).log_softmax(-1)
         log_q = (teacher @ target.T / temperature).log_softmax(-1).detach()
         if beta == 0:
-            soft = F.kl_div(log_p, log_q, reduction="sum", log_target=True)
+            each = F.kl_div(log_p, log_q, reduction="none", log_target=True)
         else:
             mixed = ((1 - beta) * log_p.exp() + beta * log_q.exp()).log()
-            parts = [F.kl_div(mixed, side, reduction="sum", log_target=True) for side in (log_q, log_p)]
-            soft = beta * parts[0] + (1 - beta) * parts[1]
+            parts = [F.kl_div(mixed, side, reduction="none", log_target=True) for side in (log_q, log_p)]
+            each = beta * parts[0] + (1 - beta) * parts[1]
+        soft = each.sum(-1).masked_fill(labels == IGNORED, 0.0).sum()
         return (weights["weight_hard_loss"] * hard + weights["weight_soft_loss"] * soft) / count
 
     class Function(torch.autograd.Function):
@@ -219,7 +220,7 @@ def chunked_autograd() -> Any:
             hidden: Tensor,
             weight: Tensor,
         ) -> Tensor:
-            options = (beta, temperature, weights, len(hidden))
+            options = (beta, temperature, weights, (inputs.labels_N != IGNORED).sum())
             total, grads, grad_weight = torch.zeros(()), [], torch.zeros_like(weight)
             for h, t, y in zip(*(x.split(size) for x in (hidden, inputs.teacher_ND, inputs.labels_N)), strict=True):
                 run = torch.func.grad_and_value(term, argnums=(0, 1))
@@ -262,15 +263,12 @@ def prepare(args: argparse.Namespace) -> Inputs:
 
 
 def expected_losses(inputs: Inputs, name: str) -> dict[str, float]:
-    """What each peer's loss should be: Liger's soft part is the mean over all rows, and it divides by all."""
+    """What each peer's loss should be: ours."""
     import torch
 
-    load = WORKLOADS[name]
     with torch.no_grad():
-        scored = our_rows(inputs, name)
-        everything = our_rows(inputs._replace(labels_N=inputs.labels_N.clamp(min=0)), name)
-    total = load.alpha * load.temperature**2 * everything.soft_sum + (1 - load.alpha) * scored.hard_sum
-    return {"liger": float(total) / len(inputs.labels_N), "plain": float(scored.loss), "trl": float(scored.loss)}
+        loss = float(our_rows(inputs, name).loss)
+    return dict.fromkeys(WORKLOADS[name].peers, loss)
 
 
 def child_time(args: argparse.Namespace) -> dict[str, Any]:
