@@ -88,13 +88,9 @@ def _does_not_learn(before: Validation, after: Validation) -> Finding | None:
         return None
     return _finding(
         "high",
-        f"The validation loss went from {before.hard_loss:.3f} to {after.hard_loss:.3f} nats per {_unit(after)}: the "
+        f"The validation loss went from {before.hard_loss:.3f} to {after.hard_loss:.3f} nats per {after.unit}: the "
         "student did not learn. Raise --learning-rate, train for more --steps, or take data like the validation data.",
     )
-
-
-def _unit(found: Validation) -> str:
-    return "token" if found.accuracy is None else "text"
 
 
 def _memorizes(curve: Sequence[Point]) -> Finding | None:

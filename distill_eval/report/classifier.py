@@ -24,11 +24,6 @@ OF_TEXTS = {
 """What measures of language models are called here."""
 
 
-def unit(run: DistillRun) -> str:
-    """What a run's means are over: a `token`, or a classifier's `text`."""
-    return "token" if run.classification is None else "text"
-
-
 def print_finished(run: DistillRun, console: Console) -> None:
     """A classifier's table, the validation before and after, and the findings."""
     before, after = run.before, run.after

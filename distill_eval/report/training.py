@@ -48,7 +48,7 @@ def draw(runs: Runs) -> str:
 
 def _validation_chart(runs: Runs, what: str, title: str, levels: Sequence[Reference]) -> LineChart:
     lines = [Line(_legend(name, run), points) for name, run in runs.items() if (points := _validations(run, what))]
-    each = classifier.unit(next(iter(runs.values())))
+    each = next(iter(runs.values())).after.unit
     titles = AIMS | {"perplexity": "perplexity, logarithmic", "kl": f"nats per {each}"}
     y_title = titles.get(what, "0 to 2")
     return LineChart(title, y_title, "step", tuple(lines), tuple(levels), log=what == "perplexity")
@@ -109,7 +109,7 @@ def _loss_chart(name: str | None, run: DistillRun) -> LineChart | None:
     means = f" (means of {each} log lines)" if each > 1 else ""
     return LineChart(
         f"Training loss{f' of {name}' if name is not None else ''}",
-        f"per {classifier.unit(run)}; loss is the weighted sum of its parts{', logarithmic' if log else ''}",
+        f"per {run.after.unit}; loss is the weighted sum of its parts{', logarithmic' if log else ''}",
         f"step{means}",
         tuple(lines),
         log=log,
@@ -168,7 +168,7 @@ def _sentence(run: DistillRun, name: str | None, show: Callable[[str], str] = st
     moved = " to ".join(numbers.fixed(getattr(side, figure), 2) for side in (run.before, run.after))
     teacher = run.teacher_validation
     aim = f" (teacher: {numbers.fixed(getattr(teacher, figure), 2)})" if teacher is not None else ""
-    near, each = "", classifier.unit(run)
+    near, each = "", run.after.unit
     if run.before.uld is not None and run.after.uld is not None:
         near = f", ULD distance to the teacher {numbers.fixed(run.before.uld, 3)} to {numbers.fixed(run.after.uld, 3)}"
     if run.before.kl is not None and run.after.kl is not None:

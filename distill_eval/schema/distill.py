@@ -67,6 +67,11 @@ class Validation:
     bits_per_byte: float | None = None
     """Across tokenizers: cross-entropy of the text that both models predict, per UTF-8 byte of it."""
 
+    @property
+    def unit(self) -> str:
+        """What the means are over: a `token`, or a classifier's `text`."""
+        return "token" if self.accuracy is None else "text"
+
 
 @record
 class Point:
