@@ -145,6 +145,7 @@ def measure(bench: Bench, names: list[str], rounds: int, documents: int | None) 
         size = best_batch_size(peer, requests)
         peer.batch_size_per_gpu = size
         times: list[tuple[float, float]] = []
+        expected, found = list[Any](), list[Any]()
         for _ in range(rounds):
             peer_seconds, expected = run(peer, requests)
             our_seconds, found = run(ours, requests)

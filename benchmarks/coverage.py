@@ -150,7 +150,8 @@ def corpus(name: str, num_docs: int, positives: float, num_resamples: int = 9999
     cells = np.array([both, student_right - both, teacher_right - both, 1 - teacher_right - student_right + both])
 
     def confusion(right: float) -> np.ndarray:
-        return np.array([[1 - positives, 0], [0, positives]]) @ np.array([[right, 1 - right], [1 - right, right]])
+        wrong = 1 - right
+        return np.array([[(1 - positives) * right, (1 - positives) * wrong], [positives * wrong, positives * right]])
 
     def draw(rng: np.random.Generator, draws: int) -> list[Resampled]:
         found = []
@@ -164,8 +165,8 @@ def corpus(name: str, num_docs: int, positives: float, num_resamples: int = 9999
             found.append(one)
         return found
 
-    truth = [float(STATISTICS[name](confusion(right))) for right in (student_right, teacher_right)]
-    return Setting(f"{name}, {num_docs} documents, {positives:.0%} positive", draw, *truth, max_draws=8000)
+    student, teacher = (float(STATISTICS[name](confusion(right))) for right in (student_right, teacher_right))
+    return Setting(f"{name}, {num_docs} documents, {positives:.0%} positive", draw, student, teacher, max_draws=8000)
 
 
 def settings() -> Iterator[Setting]:

@@ -167,12 +167,14 @@ def liger(inputs: Inputs, name: str, chunk_rows: int | None) -> Tensor:
     weights = {"weight_hard_loss": 1 - load.alpha, "weight_soft_loss": load.alpha * load.temperature**2}
     size = chunk_rows or LIGER_CHUNKS[-1]
     own = liger_loss()
+    found: Tensor
     if own is None:
-        return chunked_autograd().apply(
+        found = chunked_autograd().apply(
             inputs, beta, load.temperature, weights, size, inputs.hidden_ND, inputs.weight_VD
         )
+        return found
     loss = own(beta=beta, temperature=load.temperature, compiled=False, chunk_size=size, **weights)
-    found: Tensor = loss(
+    found = loss(
         inputs.hidden_ND, inputs.weight_VD, inputs.teacher_ND, inputs.teacher_weight_VD, inputs.labels_N, None, None
     )
     return found
@@ -206,7 +208,8 @@ def chunked_autograd() -> Any:
             parts = [F.kl_div(mixed, side, reduction="none", log_target=True) for side in (log_q, log_p)]
             each = beta * parts[0] + (1 - beta) * parts[1]
         soft = each.sum(-1).masked_fill(labels == IGNORED, 0.0).sum()
-        return (weights["weight_hard_loss"] * hard + weights["weight_soft_loss"] * soft) / count
+        loss: Tensor = (weights["weight_hard_loss"] * hard + weights["weight_soft_loss"] * soft) / count
+        return loss
 
     class Function(torch.autograd.Function):
         @staticmethod

@@ -83,7 +83,7 @@ class Clock:
 
         seconds = self.seconds
 
-        class Steps(TrainerCallback):  # type: ignore[misc]
+        class Steps(TrainerCallback):
             began = 0.0
 
             def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -181,11 +181,14 @@ def distill_trainer(args: argparse.Namespace, lesson: Any, student: Any, rows: A
     """Ours, with a clock."""
     from transformers import PrinterCallback, TrainingArguments
 
+    from distill_eval.distill.processes import Processes
     from distill_eval.distill.trainer import DistillTrainer
 
     clock = Clock()
     trainer = DistillTrainer(
         lesson=lesson,
+        validation=tuple,
+        processes=Processes(),
         alpha=lambda _: alpha,
         max_skipped=0,
         keep_checkpoints=1,
@@ -201,9 +204,9 @@ def distill_trainer(args: argparse.Namespace, lesson: Any, student: Any, rows: A
 
 def lesson_of(student: Any, signal: Any, temperature: float) -> Any:
     """Forward KL to what the signal says."""
-    from distill_eval.distill.lesson import Lesson
+    from distill_eval.distill.lesson import TextLesson
 
-    return Lesson(student, signal, divergence="forward_kl", temperature=temperature, beta=0.5)
+    return TextLesson(student, signal, divergence="forward_kl", temperature=temperature, beta=0.5)
 
 
 # ---- one whole step: ours, TRL's, the textbook's
@@ -231,7 +234,10 @@ def child_textbook(args: argparse.Namespace) -> dict[str, Any]:
     student, teacher = load_models(args, teacher=True)
 
     class Textbook(Trainer):
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            del num_items_in_batch  # one micro-batch per step
             labels = inputs["shift_labels"]
             logits = model(input_ids=inputs["input_ids"]).logits
             with torch.no_grad():
@@ -402,7 +408,7 @@ def child_kept(args: argparse.Namespace) -> dict[str, Any]:
     count = 0
     with torch.no_grad():
         for index in range(min(args.kept_rows, len(texts.train))):  # type: ignore[arg-type]
-            row = texts.collate([texts.train[index]])  # type: ignore[index]
+            row = texts.collate([texts.train[index]])
             scored = row["shift_labels"] != IGNORED
             ours, theirs = (
                 (model(input_ids=row["input_ids"]).logits[scored].float() / 2.0).log_softmax(-1)

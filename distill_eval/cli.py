@@ -70,8 +70,7 @@ def _gate(retention: Retention) -> int:
 def _prepare(config: PrepareConfig, argv: Sequence[str]) -> int:
     from distill_eval import pipeline
 
-    del argv
-    made = pipeline.prepare(config, say=lambda line: print(line, flush=True))
+    made = pipeline.prepare(config, argv=argv, say=lambda line: print(line, flush=True))
     kept = f"{made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters"
     if made.loss is not None and made.calibration is not None:
         print(f"Loss on {made.calibration.source}: {made.loss.teacher:.3f} -> {made.loss.student:.3f} nats")

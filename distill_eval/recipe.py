@@ -98,14 +98,8 @@ class Recipe:
         """Refuse at once what the training would refuse after the stages before it."""
         cache, distill = self.cache_teacher, self.distill
         if cache is not None and distill is not None:
-            soft = distill.alpha > 0
             require(
-                distill.loss.loss == "forward_kl" or not soft,
-                f"distill.loss.loss {distill.loss.loss}: a cached teacher keeps a part of its distribution. Type "
-                "forward_kl, or leave [cache_teacher] out",
-            )
-            require(
-                cache.kind != "hidden" or not soft,
+                cache.kind != "hidden" or distill.alpha == 0,
                 "cache_teacher.kind hidden: it keeps no soft labels, and distill.loss.alpha is above 0",
             )
             require(

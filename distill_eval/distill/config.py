@@ -166,15 +166,10 @@ class DistillConfig:
             all(_is_weight(weight) for weight in weights),
             f"--teacher-weights {','.join(weights)}: expected numbers above 0, e.g. 2,1",
         )
-        cached = self.cached_teacher is not None
-        require(
-            not cached or self.loss.attention_weight == 0 or self.baseline,
-            f"--attention-weight {self.loss.attention_weight:g}: a cached teacher has no attention maps: they take a "
-            "number per head and pair of tokens. Leave it out, or train with a live --teacher",
-        )
+        self._check_cached()
         needs_one = self.loss.feature_weight > 0 or self.loss.attention_weight > 0
         require(
-            not needs_one or cached or len(self.teacher) == 1 or self.baseline,
+            not needs_one or self.cached_teacher is not None or len(self.teacher) == 1 or self.baseline,
             "--feature-weight and --attention-weight need one teacher: its layers are compared",
         )
         self._check_stopping()
@@ -184,6 +179,19 @@ class DistillConfig:
             self._check_across_tokenizers()
         if self.labels.label_column is not None:
             self._check_classifier()
+
+    def _check_cached(self) -> None:
+        cached = self.cached_teacher is not None
+        require(
+            not cached or self.loss.attention_weight == 0 or self.baseline,
+            f"--attention-weight {self.loss.attention_weight:g}: a cached teacher has no attention maps: they take a "
+            "number per head and pair of tokens. Leave it out, or train with a live --teacher",
+        )
+        require(
+            not cached or self.alpha == 0 or self.loss.loss in ("forward_kl", "uld"),
+            f"--loss {self.loss.loss}: it needs the teacher's whole distribution, and a cached teacher keeps a part. "
+            "Type --loss forward_kl, or train with a live --teacher",
+        )
 
     def _check_stopping(self) -> None:
         early = {"--patience": self.training.patience, "--stop-within": self.training.stop_within}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from distill_eval.distill import models
-from distill_eval.distill.lesson import Lesson
+from distill_eval.distill.lesson import TextLesson
 from distill_eval.distill.signals import LiveSignal
 from distill_eval.distill.trainer import DistillTrainer
 from distill_eval.distill.validation import validate_teacher
@@ -23,10 +23,10 @@ class Craft(NamedTuple):
     signal: Callable[..., Any]
     """`signals.LiveSignal`, or a class with its arguments."""
     lesson: Callable[..., Any]
-    """`lesson.Lesson`, or a class with its arguments and methods."""
+    """A class of `lesson.Lesson`."""
     validate_teacher: Callable[..., Validation]
     """Of a teacher, batches, and what sums over all processes."""
     trainer: type[DistillTrainer] = DistillTrainer
 
 
-LANGUAGE = Craft(models.load_student, models.load_teacher, LiveSignal, Lesson, validate_teacher)
+LANGUAGE = Craft(models.load_student, models.load_teacher, LiveSignal, TextLesson, validate_teacher)

@@ -94,7 +94,7 @@ def _does_not_learn(before: Validation, after: Validation) -> Finding | None:
 
 
 def _memorizes(curve: Sequence[Point]) -> Finding | None:
-    soft, kl = _soft_values(curve), _values(curve, "eval_kl")
+    soft, kl = _values(curve, "soft_loss"), _values(curve, "eval_kl")
     if len(kl) < 3 or len(soft) < 4 or kl[-1] <= min(kl) * (1 + APART):
         return None
     half = len(soft) // 2
@@ -109,7 +109,7 @@ def _memorizes(curve: Sequence[Point]) -> Finding | None:
 
 
 def _soft_stalls(curve: Sequence[Point]) -> Finding | None:
-    soft, hard = _soft_values(curve), _values(curve, "hard_loss")
+    soft, hard = _values(curve, "soft_loss"), _values(curve, "hard_loss")
     if len(soft) < 6 or len(hard) < 6:
         return None
     third = len(soft) // 3
@@ -137,8 +137,3 @@ def _explodes(curve: Sequence[Point]) -> Finding | None:
 
 def _values(curve: Sequence[Point], name: str) -> list[float]:
     return [point.values[name] for point in curve if name in point.values]
-
-
-def _soft_values(curve: Sequence[Point]) -> list[float]:
-    """The soft loss where it was measured: without a soft term (a baseline, the end of --hard-last) the log has 0."""
-    return [value for value in _values(curve, "soft_loss") if value != 0]

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from distill_eval.distill.attention_maps import Kind, LayerAttention, attention_loss
 from distill_eval.distill.features import FeatureLoss, Pairs
 from distill_eval.distill.projection import RowLoss
+
+Terms = Mapping[str, tuple[float, Tensor]]
+"""Name -> weight, and the term."""
 
 
 class Losses(NamedTuple):
@@ -48,8 +52,13 @@ class InnerLosses:
     attention_weight: float = 0.0
     attention_kind: Kind = "kl"
 
-    def __call__(self, student: Inside, teacher: Inside, scored_BT: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """Name -> weight, and the term summed over the scored positions."""
+    def idle(self) -> Terms:
+        """What keeps learned projections in the graph while no layer is compared: DDP waits for every gradient."""
+        weights = list(self.feature_loss.parameters()) if self.feature_loss is not None else []
+        return {"": (0.0, torch.stack([weight.sum() for weight in weights]).sum())} if weights else {}
+
+    def __call__(self, student: Inside, teacher: Inside, scored_BT: Tensor) -> Terms:
+        """The terms summed over the scored positions."""
         found = {}
         if self.feature_weight > 0 and self.feature_loss is not None:
             found["feature_loss"] = (self.feature_weight, self.feature_loss(student.features, teacher.features))
@@ -62,7 +71,7 @@ class InnerLosses:
 def combine(
     rows: RowLoss,
     denominator: float | Tensor,
-    inner: Mapping[str, tuple[float, Tensor]] | None = None,
+    inner: Terms | None = None,
     inner_denominator: float | Tensor | None = None,
 ) -> Losses:
     """The weighted sum of all terms.
@@ -70,16 +79,19 @@ def combine(
     Args:
         rows: Soft and hard term, which are divided already.
         denominator: What they were divided by.
-        inner: From `InnerLosses`.
+        inner: From `InnerLosses`; a term without a name is no part.
         inner_denominator: Positions that count in `inner`, over the whole accumulated batch; by default the same. A
             classifier scores one row per sequence, but compares all its tokens.
     """
     loss = rows.loss
-    parts = {"soft_loss": rows.soft_sum / denominator, "hard_loss": rows.hard_sum / denominator}
+    parts = {"hard_loss": rows.hard_sum / denominator}
+    if rows.soft_sum is not None:
+        parts["soft_loss"] = rows.soft_sum / denominator
     count = denominator if inner_denominator is None else inner_denominator
     for name, (weight, term) in (inner or {}).items():
         loss = loss + weight * term / count
-        parts[name] = term.detach() / count
+        if name:
+            parts[name] = term.detach() / count
     return Losses(loss, parts)
 
 

@@ -19,7 +19,7 @@ from transformers import GenerationConfig, LogitsProcessor
 
 from distill_eval.distill.blocks import IGNORED, Collator, Row
 from distill_eval.distill.kept_rows import sample_rows
-from distill_eval.distill.lesson import Lesson
+from distill_eval.distill.lesson import TextLesson
 from distill_eval.distill.on_policy_config import OnPolicyConfig
 from distill_eval.distill.text import end_of_text
 
@@ -90,7 +90,7 @@ class OwnText:
 
     def __init__(
         self,
-        lesson: Lesson,
+        lesson: TextLesson,
         config: OnPolicyConfig,
         *,
         seed: int,

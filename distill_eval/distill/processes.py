@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,9 @@ class Processes(NamedTuple):
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """This process's place among those that were started together; the group that this begins ends with it.
+    """This process's place among those that were started together.
+
+    The group that this begins ends with the process: accelerate joins one only once.
 
     Args:
         device: `cpu` or `cuda`; of several GPUs each process gets its own as the current one.
@@ -64,10 +67,12 @@ def joined(device: str) -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(device=device)
         return
-    begins = not torch.distributed.is_initialized()
+    if not torch.distributed.is_initialized():
+        atexit.register(_leave)
     state = PartialState(cpu=device == "cpu")
-    try:
-        yield Processes(state.process_index, state.num_processes, device)
-    finally:
-        if begins:
-            torch.distributed.destroy_process_group()
+    yield Processes(state.process_index, state.num_processes, device)
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -51,8 +51,7 @@ class Soft:
         divergences.choose(self.divergence, beta=self.beta)
         require(
             not isinstance(self.target, TopKTarget | SampleTarget) or self.divergence == "forward_kl",
-            f"--loss {self.divergence}: it needs the teacher's whole distribution, and a cached teacher keeps a part. "
-            "Type --loss forward_kl, or train with a live --teacher",
+            f"{self.divergence} needs the teacher's whole distribution; a {type(self.target).__name__} keeps a part",
         )
 
 
@@ -61,8 +60,8 @@ class RowLoss(NamedTuple):
 
     loss: Tensor
     """(alpha * T^2 * soft_sum + (1 - alpha) * hard_sum) / denominator, with its gradients."""
-    soft_sum: Tensor
-    """Divergence at the temperature of the loss, in nats, summed over the rows; 0 without a teacher."""
+    soft_sum: Tensor | None
+    """Divergence at the temperature of the loss, in nats, summed over the rows; `None` without a teacher."""
     hard_sum: Tensor
     """Cross-entropy of the labels, in nats, summed over the rows."""
     num_agree: Tensor | None
@@ -116,7 +115,7 @@ def row_loss(
         loss = _WithGradients.apply(value, rows.gradients(), rows.pending, *inputs)  # type: ignore[no-untyped-call]
     return RowLoss(
         loss,
-        soft_sum,
+        None if soft is None else soft_sum,
         hard_sum,
         None if rows.agree_N is None else rows.agree_N.sum(),
         None if rows.entropy_N is None else rows.entropy_N.sum(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
@@ -72,7 +73,7 @@ def run(
         ready = ready or make_ready(config, say, processes.num_processes)
         teaching = prepare_teaching(config, ready, stack)
         begin(config, options, ready, processes)
-        done = Job(config, ready.course, teaching, device, processes, say, on_validation, stack).train()
+        done = Job(config, ready.course, teaching, device, processes, say, on_validation).train()
         return _finish(config, ready.course, done, argv, processes, say)
 
 
@@ -162,6 +163,13 @@ def _require_finite(after: Validation) -> None:
         )
 
 
+def _give_back(device: str) -> None:
+    """Free what a failed attempt held: its model, optimizer and trainer refer to one another."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
 class Job:
     """One training, and again with smaller batches when memory runs out."""
 
@@ -174,10 +182,9 @@ class Job:
         processes: Processes,
         say: Any,
         on_validation: OnValidation | None,
-        stack: ExitStack,
     ) -> None:
         self.config, self.student, self.texts, self.craft = config, course.student, course.texts, course.craft
-        self.device, self.processes, self.say, self.stack = device, processes, say, stack
+        self.device, self.processes, self.say = device, processes, say
         self.teaching, self.on_validation = teaching, on_validation
         self.batching = Batching(config.training.batch_size, config.training.accumulate)
 
@@ -187,7 +194,8 @@ class Job:
         while True:
             try:
                 teacher = teacher or self._validate_teacher()
-                return self._train_once(teacher)
+                with ExitStack() as attempt:
+                    return self._train_once(teacher, attempt)
             except torch.OutOfMemoryError:
                 if self.processes.num_processes > 1:  # the others wait for this one's gradients
                     raise ModelError(
@@ -204,6 +212,7 @@ class Job:
                     f"memory ran out: going on with --batch-size {self.batching.batch_size} "
                     f"--accumulate {self.batching.accumulate}, the same batch per step"
                 )
+            _give_back(self.device)
 
     def _validate_teacher(self) -> Validation | None:
         if not self.teaching.teachers:
@@ -213,10 +222,11 @@ class Job:
         self.say(f"teacher: validation {told_of(teacher)}")
         return teacher
 
-    def _train_once(self, teacher: Validation | None) -> Done:
+    def _train_once(self, teacher: Validation | None, stack: ExitStack) -> Done:
         config = self.config
         model = self.craft.load_student(self.student, self.device)
-        lesson = self.teaching.lesson(model, self.stack)
+        lesson = self.teaching.lesson(model, stack)
+        stack.callback(lesson.detach)
         before = lesson.validate(self._validation_batches(), self.processes.total)
         self.say(f"student: validation {told_of(before)} before training")
         train = self.texts.train
@@ -233,7 +243,7 @@ class Job:
             lesson=lesson,
             validation=self._validation_batches,
             processes=self.processes,
-            alpha=lambda step: 0.0 if step >= (1 - config.loss.hard_last) * steps else config.alpha,
+            alpha=lambda step: None if step >= (1 - config.loss.hard_last) * steps else config.alpha,
             max_skipped=config.training.max_skipped,
             keep_checkpoints=config.training.keep_checkpoints,
             own_text=self._own_text(lesson, model),
@@ -246,8 +256,7 @@ class Job:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=self._last_checkpoint())
-        after = lesson.validate(self._validation_batches(), self.processes.total)
-        lesson.detach()
+        after = trainer.validated()
         _require_finite(after)
         log, num_tokens = trainer.state.log_history, int(trainer.state.num_input_tokens_seen)
         return Done(model, before, after, teacher, log, trainer.state.global_step, num_tokens, stop.reason)

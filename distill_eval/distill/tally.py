@@ -1,4 +1,4 @@
-"""The parts of the loss between two lines of the log: each the mean over the steps that it belongs to."""
+"""The parts of the loss between two lines of the log: each the mean over the steps in which it was measured."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-OFF_POLICY = ("soft_loss", "hard_loss")
-"""What is measured on the data's own text."""
-
 
 class Tally:
     """Sums over micro-batches; steps on the student's own text are told apart."""
@@ -17,6 +14,7 @@ class Tally:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._sums: dict[str, Tensor] = {}
+        self._steps: dict[str, set[int]] = {}
         self._first_step: int | None = None
         self._num_own_steps = 0
         self._own_lengths: list[int] = []
@@ -42,6 +40,7 @@ class Tally:
                 continue
             key = "on_policy_loss" if own and name == "soft_loss" else name
             self._sums[key] = self._sums.get(key, torch.zeros_like(value)) + value
+            self._steps.setdefault(key, set()).add(step)
 
     def means(self, step: int, total: Callable[[Tensor], float], *, mixed: bool) -> dict[str, float]:
         """What goes into the log.
@@ -54,7 +53,7 @@ class Tally:
         if self._first_step is None:
             return {}
         steps, own = max(1, step - self._first_step), self._num_own_steps
-        found = {name: total(value) / _steps_of(name, steps, own) for name, value in self._sums.items()}
+        found = {name: total(value) / len(self._steps[name]) for name, value in self._sums.items()}
         if mixed:
             found["on_policy_share"] = own / steps
             device = next(iter(self._sums.values())).device
@@ -63,9 +62,3 @@ class Tally:
             if num:
                 found["on_policy_length"] = length / num
         return found
-
-
-def _steps_of(name: str, steps: int, own: int) -> int:
-    if name == "on_policy_loss":
-        return max(1, own)
-    return max(1, steps - own) if name in OFF_POLICY else steps

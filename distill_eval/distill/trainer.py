@@ -18,6 +18,7 @@ from distill_eval.distill.own_text import OwnText
 from distill_eval.distill.processes import Processes
 from distill_eval.distill.tally import Tally
 from distill_eval.errors import StoreError, TrainingError, boundary
+from distill_eval.schema.distill import Validation
 
 IGNORED = -100
 """A label that is not scored, as in transformers."""
@@ -43,7 +44,7 @@ class DistillTrainer(Trainer):
         lesson: Lesson,
         validation: Callable[[], Iterable[Mapping[str, Tensor]]],
         processes: Processes,
-        alpha: Callable[[int], float],
+        alpha: Callable[[int], float | None],
         max_skipped: int,
         keep_checkpoints: int,
         own_text: OwnText | None = None,
@@ -55,7 +56,7 @@ class DistillTrainer(Trainer):
             lesson: The loss of a batch and its parts, and validation.
             validation: This process's batches of the validation data.
             processes: Who trains together.
-            alpha: Weight of the soft term at a step.
+            alpha: Weight of the soft term at a step; `None`: the labels alone.
             max_skipped: Batches without a finite gradient after which training stops.
             keep_checkpoints: Whole checkpoints to keep.
             own_text: Replaces the batches of some steps by the student's own text; `None` never does.
@@ -70,6 +71,7 @@ class DistillTrainer(Trainer):
         self._tally = Tally()
         self._is_own = False
         self._batches: list[Any] = []
+        self._validated: tuple[int, Validation] | None = None
 
     # ---- the loss
 
@@ -79,7 +81,7 @@ class DistillTrainer(Trainer):
         """The micro-batches of one optimizer step, and how many tokens they score together, in all processes."""
         self._batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         step, self._is_own = self.state.global_step, False
-        if self.own_text is None or not self._batches or not (self.alpha(step) > 0 and self.own_text.is_chosen(step)):
+        if self.own_text is None or not self._batches or not (self.alpha(step) and self.own_text.is_chosen(step)):
             return self._batches, num_items
         with self.accelerator.autocast():
             written = [self.own_text.write(batch, step) for batch in self._batches]
@@ -164,6 +166,7 @@ class DistillTrainer(Trainer):
         """Means over the scored tokens of the validation data: nats, perplexity, and how near the teacher is."""
         del eval_dataset, ignore_keys
         found = self.lesson.validate(self.validation(), self.processes.total)
+        self._validated = self.state.global_step, found
         values = {"loss": found.hard_loss, "perplexity": found.perplexity}
         for name in ("kl", "top1_agreement", "teacher_entropy", "uld", "bits_per_byte", "accuracy", "macro_f1"):
             if getattr(found, name) is not None:
@@ -172,6 +175,13 @@ class DistillTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def validated(self) -> Validation:
+        """The student as it is now; nothing is measured again when it has not learned since."""
+        step, found = self._validated or (-1, None)
+        if found is None or step != self.state.global_step:
+            found = self.lesson.validate(self.validation(), self.processes.total)
+        return found
 
     # ---- checkpoints
 

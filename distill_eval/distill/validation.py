@@ -50,14 +50,12 @@ class ValidationSums:
             batch: Where the tokenizers differ with `counted`, `num_bytes` and, for a student, `partner`.
             scored_BT: Where the scored rows are.
         """
-        agree, entropy = rows.num_agree, rows.entropy_sum
+        measured = rows.soft_sum, rows.num_agree, rows.entropy_sum
         has_bytes = "num_bytes" in batch
         found = (
             len(rows.hard_N),
             rows.hard_sum,
-            rows.soft_sum,
-            agree if agree is not None else 0.0,
-            entropy if entropy is not None else 0.0,
+            *(0.0 if value is None else value for value in measured),
             (batch["partner"][scored_BT] >= 0).sum() if "partner" in batch else 0.0,
             rows.hard_N[batch["counted"][scored_BT]].sum() if has_bytes else 0.0,
             batch["num_bytes"].sum() if has_bytes else 0.0,

@@ -61,7 +61,7 @@ def _prepare(config: PrepareConfig, tools: Tools) -> None:
         shutil.rmtree(left)  # where a killed process was writing
     if (output / ARTIFACT).is_file():
         return  # the folder appears whole
-    made = prepare(config, say=tools.say)
+    made = prepare(config, argv=tools.argv, say=tools.say)
     tools.say(f"{made.student_num_parameters:,} of {made.teacher_num_parameters:,} parameters")
 
 

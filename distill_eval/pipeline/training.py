@@ -36,7 +36,7 @@ class CurvesConfig:
         require(len(self.runs) <= most, f"curves: {len(self.runs)} runs, expected {most} at most in one picture")
 
 
-def prepare(config: PrepareConfig, *, say: Callable[[str], None]) -> StudentInit:
+def prepare(config: PrepareConfig, *, argv: Sequence[str], say: Callable[[str], None]) -> StudentInit:
     """Make a student, and say what was cut and why in `student.md` beside its `student.json`.
 
     Raises:
@@ -45,7 +45,7 @@ def prepare(config: PrepareConfig, *, say: Callable[[str], None]) -> StudentInit
     from distill_eval.report import student as report
     from distill_eval.student.prepare import run
 
-    return run(config, say=say, describe=report.files)
+    return run(config, argv=argv, say=say, describe=report.files)
 
 
 def distill(

@@ -67,6 +67,15 @@ def findings(found: Sequence[Finding]) -> str:
     return "## Findings, heaviest first\n\n" + ("\n".join(lines) or "None.")
 
 
+def how_to_repeat(sources: Sequence[Provenance]) -> str:
+    """The section with every command, and the first one's hardware, commit and packages."""
+    source, commands = sources[0], "\n".join(dict.fromkeys(source.command for source in sources))
+    facts = {"hardware": source.hardware, "distill-eval commit": source.git_commit or "not run from a checkout"}
+    return "\n\n".join(
+        ["## How to repeat this", escape.code_block(commands, language="sh"), settings_table(facts), versions(source)]
+    )
+
+
 def versions(source: Provenance) -> str:
     """The table of packages."""
     packages = sorted(source.versions)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from distill_eval.report import escape, numbers
 from distill_eval.report.bars import BarChart, Bars, draw_bars
 from distill_eval.report.frame import Reference
-from distill_eval.report.sections import folded, plain_table, settings_table, short_names
+from distill_eval.report.sections import folded, how_to_repeat, plain_table, settings_table, short_names
 from distill_eval.report.svg import picture
 from distill_eval.schema.student import Axis, ChannelGroup, StudentInit
 
@@ -102,6 +102,7 @@ def render(student: StudentInit) -> str:
         *_layers(student),
         *_channels(student),
         _how(student),
+        how_to_repeat([student.provenance]),
     ]
     return "\n\n".join(sections) + "\n"
 

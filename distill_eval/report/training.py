@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from distill_eval.report import classifier, escape, numbers
 from distill_eval.report.frame import Reference
 from distill_eval.report.lines import Line, LineChart, draw_lines
-from distill_eval.report.sections import findings, plain_table, settings_table, short_names, versions, with_notes
+from distill_eval.report.sections import findings, how_to_repeat, plain_table, settings_table, short_names, with_notes
 from distill_eval.report.svg import picture
 from distill_eval.report.table import Cell, Column, grid
 from distill_eval.schema.distill import DataFacts, DistillRun, Validation
@@ -145,7 +145,7 @@ def render(runs: Runs) -> str:
         findings(run.findings),
         _training(run),
         _data(run.data),
-        _how_to_repeat(runs),
+        how_to_repeat([run.provenance for run in runs.values()]),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -287,12 +287,3 @@ def _data(data: DataFacts) -> str:
 
 def _count(number: int | None) -> str:
     return "streamed, not known" if number is None else numbers.count(number)
-
-
-def _how_to_repeat(runs: Runs) -> str:
-    source = next(iter(runs.values())).provenance
-    commands = "\n".join(dict.fromkeys(run.provenance.command for run in runs.values()))
-    facts = {"hardware": source.hardware, "distill-eval commit": source.git_commit or "not run from a checkout"}
-    return "\n\n".join(
-        ["## How to repeat this", escape.code_block(commands, language="sh"), settings_table(facts), versions(source)]
-    )

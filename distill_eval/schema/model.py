@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from distill_eval.errors import require
 from distill_eval.record import record
 
@@ -17,13 +19,14 @@ class ModelRef:
 
     @classmethod
     def parse(cls, text: str) -> ModelRef:
-        """Read `name` or `name@revision`; an `@` inside of a folder's path is part of the path.
+        """Read `name` or `name@revision`; an `@` inside of a folder's path, or of a folder that exists, is part of it.
 
         Raises:
             UsageError: the text is empty, or nothing stands before or after the `@`.
         """
         name, at, revision = text.strip().rpartition("@")
-        if not at or (name.startswith((".", "/", "~")) and "/" in revision):
+        is_path = name.startswith((".", "/", "~")) and "/" in revision
+        if not at or is_path or Path(text.strip()).is_dir():
             name, at, revision = text.strip(), "", ""
         require(
             bool(name) and bool(revision) == bool(at),

@@ -6,9 +6,10 @@ from typing import Literal
 
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
+from distill_eval.schema.retention import Provenance
 
 SCHEMA = "distill-eval/student"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 LayerMeasure = Literal["block-influence", "loss"]
 Axis = Literal["ffn", "heads", "hidden", "pooled"]
@@ -140,3 +141,4 @@ class StudentInit:
     calibration: Calibration | None
     loss: CalibrationLoss | None
     """`None` without calibration text."""
+    provenance: Provenance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from distill_eval.device import choose_device
 from distill_eval.errors import ModelError, StoreError, boundary, require
+from distill_eval.provenance import collect
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import CalibrationLoss, ChannelGroup, FreshStart, StudentInit
@@ -36,6 +37,7 @@ ARTIFACT = "student.json"
 def run(
     config: PrepareConfig,
     *,
+    argv: Sequence[str],
     say: Callable[[str], Any] = print,
     describe: Callable[[StudentInit], Mapping[str, str]] = lambda _: {},
 ) -> StudentInit:
@@ -43,6 +45,7 @@ def run(
 
     Args:
         config: What is asked.
+        argv: The command line, for the record.
         say: Takes lines for the reader, while the calibration text is measured.
         describe: More files to write beside the record, by name: what it says, for people.
 
@@ -68,7 +71,7 @@ def run(
         scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
     with scratch as name:
         built = Path(name) / "student"
-        student = _build(config, teacher, plan, samples, folder, built, telling(say))
+        student = _build(config, teacher, plan, samples, folder, built, telling(say), argv)
         with boundary(StoreError, f"cannot write {output}"):
             for file, text in {ARTIFACT: to_json(student), **describe(student)}.items():
                 (built / file).write_text(text, encoding="utf-8")
@@ -94,6 +97,7 @@ def _build(
     folder: Path,
     built: Path,
     each: Each,
+    argv: Sequence[str],
 ) -> StudentInit:
     """Load the teacher, make the student, write its folder, and prove that it loads as the same model."""
     model = files.load(teacher.ref, folder, teacher.kind)
@@ -120,6 +124,7 @@ def _build(
         student_size_bytes=files.size_bytes(built),
         calibration=None if samples is None else samples.facts,
         loss=loss,
+        provenance=collect(argv, choose_device(config.device)),
     )
 
 

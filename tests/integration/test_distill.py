@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,19 @@ def weights(folder):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("eval_every", "expected"), [(2, 3), (3, 3)])
+def test_what_did_not_learn_since_is_not_validated_again(place, tmp_path, monkeypatch, eval_every, expected):
+    """Before, at step 2 and 4; or before, at step 3 and at the end."""
+    from distill_eval.distill.lesson import TextLesson
+
+    own, seen = TextLesson.validate, []
+    monkeypatch.setattr(TextLesson, "validate", lambda *args: seen.append(own(*args)) or seen[-1])
+    done = train(place, tmp_path / "out", training={"steps": 4, "eval_every": eval_every})
+    assert len(seen) == expected
+    assert done.after == seen[-1]
+    assert done.after.hard_loss < seen[-2].hard_loss < done.before.hard_loss
 
 
 def test_the_student_comes_nearer_to_its_teacher_and_is_a_plain_folder(place, tmp_path):
@@ -165,10 +179,17 @@ def _losses(done):
 
 
 def test_the_last_steps_may_train_on_the_text_alone(place, tmp_path):
-    done = train(place, tmp_path / "out", loss={"hard_last": 0.5}, training={"steps": 8, "eval_every": 4})
-    soft = [point.values["soft_loss"] for point in done.curve if "soft_loss" in point.values]
-    assert soft[0] > 0
-    assert soft[-1] == 0
+    done = train(
+        place,
+        tmp_path / "out",
+        loss={"hard_last": 0.5, "feature_weight": 1.0},
+        training={"steps": 8, "eval_every": 4},
+    )
+    taught = [point.step for point in done.curve if "soft_loss" in point.values]
+    alone = [point.step for point in done.curve if "hard_loss" in point.values and "soft_loss" not in point.values]
+    assert taught
+    assert max(taught) <= 4 < min(alone)
+    assert [point.step for point in done.curve if "feature_loss" in point.values] == taught
 
 
 def test_it_stops_when_the_student_is_near_enough_or_stalls(place, tmp_path):
@@ -470,19 +491,23 @@ def test_too_many_bad_batches_stop_the_run(place, tmp_path, monkeypatch):
         train(place, tmp_path / "out", training={"max_skipped": 2})
 
 
-def test_out_of_memory_halves_the_batch_and_takes_the_same_steps(place, tmp_path, monkeypatch):
+@pytest.mark.parametrize("loss", [{}, {"attention_weight": 1.0, "feature_weight": 1.0}])
+def test_out_of_memory_halves_the_batch_and_takes_the_same_steps(place, tmp_path, monkeypatch, loss):
     from distill_eval.distill.lesson import Lesson
 
-    expected = train(place, tmp_path / "whole", training={"batch_size": 4})
-    own, told = Lesson.__call__, []
+    expected = train(place, tmp_path / "whole", training={"batch_size": 4}, loss=loss)
+    own, told, first = Lesson.__call__, [], []
 
     def small(self, model, batch, **options):
         if len(batch["input_ids"]) > 2:
+            first.append(weakref.ref(model))
             raise torch.OutOfMemoryError("no room")
+        assert [ref() for ref in first] == [None]  # the first student makes room for the second
         return own(self, model, batch, **options)
 
     monkeypatch.setattr(Lesson, "__call__", small)
-    found = stage.run(config(place, tmp_path / "small", training={"batch_size": 4}), argv=[], say=told.append)
+    options = config(place, tmp_path / "small", training={"batch_size": 4}, loss=loss)
+    found = stage.run(options, argv=[], say=told.append)
     assert any("--batch-size 2 --accumulate 2" in line for line in told)
     for a, b in zip(_losses(expected), _losses(found), strict=True):
         assert a == pytest.approx(b, rel=1e-4)

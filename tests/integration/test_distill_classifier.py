@@ -62,7 +62,8 @@ def place(tmp_path_factory):
         loss={"alpha": 0.0},
         training={"steps": 100, "eval_every": 50, "learning_rate": 3e-3},
     )
-    prepare.run(PrepareConfig(teacher=str(root / "teacher"), keep_layers="0,3", output_dir=root / "small"))
+    small = PrepareConfig(teacher=str(root / "teacher"), keep_layers="0,3", output_dir=root / "small")
+    prepare.run(small, argv=["prepare"])
     return root
 
 

@@ -12,6 +12,14 @@ from safetensors.torch import load_file
 from distill_eval.cli import main
 
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+TWICE = """
+import sys
+from distill_eval.cli import main
+
+words = sys.argv[1:]
+before = [word + "-before" if word.startswith("--output-dir=") else word for word in words]
+sys.exit(main(before) or main(words))
+"""
 ACCELERATE = [
     "accelerate.commands.launch",
     "--multi_gpu",  # more than one process per machine; --device cpu decides where they compute
@@ -46,13 +54,17 @@ def curve(folder):
     }
 
 
-@pytest.mark.parametrize(("launcher", "accumulate"), [(TORCHRUN, 1), (ACCELERATE, 2)], ids=["torchrun", "accelerate"])
-def test_two_processes_learn_as_one_with_twice_the_batch(place, tmp_path, launcher, accumulate):
+@pytest.mark.parametrize(
+    ("launcher", "accumulate", "runs"), [(TORCHRUN, 1, 2), (ACCELERATE, 2, 1)], ids=["torchrun twice", "accelerate"]
+)
+def test_two_processes_learn_as_one_with_twice_the_batch(place, tmp_path, launcher, accumulate, runs):
     two = argv(place, tmp_path / "two", batch_size=2, accumulate=accumulate)
-    launched = [sys.executable, "-m", *launcher, "-m", "distill_eval.cli", *two]
+    (tmp_path / "twice.py").write_text(TWICE)
+    what = ["-m", "distill_eval.cli"] if runs == 1 else [str(tmp_path / "twice.py")]
+    launched = [sys.executable, "-m", *launcher, *what, *two]
     done = subprocess.run(launched, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    assert {line: done.stdout.count(line) for line in SAID_ONCE} == dict.fromkeys(SAID_ONCE, 1)
+    assert {line: done.stdout.count(line) for line in SAID_ONCE} == dict.fromkeys(SAID_ONCE, runs)
     assert main(argv(place, tmp_path / "one", batch_size=4, accumulate=accumulate)) == 0
 
     one, two = tmp_path / "one", tmp_path / "two"

@@ -20,7 +20,7 @@ from distill_eval.distill import data
 from distill_eval.distill import run as stage
 from distill_eval.distill.config import DistillConfig, LossConfig, TrainingConfig
 from distill_eval.distill.data_config import DataConfig
-from distill_eval.distill.lesson import Lesson
+from distill_eval.distill.lesson import TextLesson
 from distill_eval.distill.on_policy_config import OnPolicyConfig
 from distill_eval.distill.own_text import OwnText
 from distill_eval.errors import UsageError
@@ -116,7 +116,7 @@ def test_a_step_is_the_plain_divergence_on_the_sampled_tokens_alone(place, tmp_p
         **options,
     )
     student, teacher = (AutoModelForCausalLM.from_pretrained(place / name).eval() for name in ("student", "teacher"))
-    lesson = Lesson(student, None, divergence="forward_kl", temperature=1.0, beta=0.5)
+    lesson = TextLesson(student, None, divergence="forward_kl", temperature=1.0, beta=0.5)
     own = OwnText(
         lesson, config(place, tmp_path, **options).own_text, seed=1234, max_length=32, pad_id=257, end_ids=[257]
     )

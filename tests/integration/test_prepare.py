@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from distill_eval.errors import ModelError, StoreError, UsageError
 from distill_eval.record import from_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import StudentInit
+from distill_eval.student import prepare as stage
 from distill_eval.student.config import PrepareConfig
 from distill_eval.student.depth import drop_layers
-from distill_eval.student.prepare import run
+
+run = partial(stage.run, argv=["prepare"])
 
 
 def prepare(teacher, keep_layers, output_dir):

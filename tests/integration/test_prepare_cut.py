@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -16,15 +17,17 @@ from distill_eval.record import from_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import Shape, StudentInit
 from distill_eval.student import folder
+from distill_eval.student import prepare as stage
 from distill_eval.student.architectures import ARCHITECTURES
 from distill_eval.student.calibration import load_samples
 from distill_eval.student.config import PrepareConfig
 from distill_eval.student.depth import drop_layers, most_important
 from distill_eval.student.importance import measure_importance, measure_removals
 from distill_eval.student.loss import measure_loss
-from distill_eval.student.prepare import run
 from distill_eval.student.shape import read_shape, with_heads
 from distill_eval.student.width import choose_channels, narrow
+
+run = partial(stage.run, argv=["prepare"])
 
 SMALL = {"calibration_samples": 6, "calibration_length": 32, "device": "cpu"}
 NARROW = {"num_layers": 4, "ffn_size": 40, "hidden_size": 16, "num_heads": 2}

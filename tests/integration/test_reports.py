@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 from fakes.tiny_families import logits, save
@@ -15,8 +16,10 @@ from distill_eval.report import student as student_report
 from distill_eval.report import training as training_report
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.student import StudentInit
+from distill_eval.student import prepare as stage
 from distill_eval.student.config import PrepareConfig
-from distill_eval.student.prepare import run
+
+run = partial(stage.run, argv=["prepare"])
 
 
 @pytest.fixture(scope="module")

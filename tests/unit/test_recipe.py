@@ -71,7 +71,7 @@ def test_a_cache_keeps_the_hidden_states_that_the_training_compares():
 
 def test_what_the_training_would_refuse_is_refused_before_the_stages_before_it():
     changed = [("temperature = 3.0", 'temperature = 3.0\nloss = "jsd"')]
-    assert "distill.loss.loss jsd: a cached teacher keeps a part" in refused(FULL, changed)
+    assert "a.toml: distill: --loss jsd: it needs the teacher's whole distribution" in refused(FULL, changed)
     hidden = refused(FULL, [('kind = "top_k"', 'kind = "hidden"')])
     assert "cache_teacher.kind hidden: it keeps no soft labels" in hidden
     features = [("temperature = 3.0", "feature_weight = 0.5"), ('kind = "top_k"', 'layer_map = "last"')]

@@ -6,58 +6,26 @@ Shapes: B texts, T positions, L labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill_eval.distill.attention_maps import Tap
 from distill_eval.distill.classifier.counts import accuracy, count_labels, macro_f1
 from distill_eval.distill.classifier.signal import as_rows, forward_inputs
-from distill_eval.distill.features import layer_rows
-from distill_eval.distill.objective import InnerLosses, Inside, Losses, combine
+from distill_eval.distill.lesson import Batch, Lesson
+from distill_eval.distill.objective import Inside, Losses, combine
 from distill_eval.distill.projection import RowLoss, Soft, row_loss
-from distill_eval.distill.signals import Signal, Taught
+from distill_eval.distill.signals import Taught
 from distill_eval.schema.distill import Validation
 
-Batch = Mapping[str, Tensor]
 
+class ClassifierLesson(Lesson):
+    """Of a sequence classifier; a batch is one of `texts.TextCollator`."""
 
-class ClassifierLesson:
-    """The loss of a batch for one student, its teacher and the weights of the terms; as `distill.lesson.Lesson`."""
-
-    def __init__(
-        self,
-        student: Any,
-        signal: Signal | None,
-        *,
-        divergence: str,
-        temperature: float,
-        beta: float,
-        inner: InnerLosses | None = None,
-        tap: Tap | None = None,
-    ) -> None:
-        """Put the loss in the place of the student's forward pass; the arguments are those of `Lesson`."""
-        self.signal, self.inner, self._tap = signal, inner, tap
-        self._divergence, self._temperature, self._beta = divergence, temperature, beta
-        self._student = student
-        self._native: Callable[..., Any] = student.forward
-        self.num_positions: float | Tensor | None = None
-        """Tokens of the whole accumulated batch, which the terms that compare layers are means over."""
-        student.forward = partial(self._forward)  # no method: see `Lesson`
-
-    def detach(self) -> None:
-        """Give the student its own forward pass back."""
-        self._student.forward = self._native
-
-    def __call__(self, model: Any, batch: Batch, *, alpha: float, denominator: float | Tensor) -> Losses:
-        """The micro-batch's share of the mean over `denominator` texts; see `Lesson`."""
-        asked = self.signal is not None and (alpha > 0 or self.inner is not None)
-        taught = self._ask(batch) if asked else None
-        found: Losses = model(batch=batch, taught=taught, alpha=alpha, denominator=denominator)
-        return found
+    num_positions: float | Tensor | None = None
+    """Tokens of the whole accumulated batch, which the terms that compare layers are means over."""
 
     def _ask(self, batch: Batch) -> Taught:
         assert self.signal is not None
@@ -65,26 +33,19 @@ class ClassifierLesson:
 
     def _forward(self, *, batch: Batch, taught: Taught | None, alpha: float, denominator: float | Tensor) -> Losses:
         logits_BL, inside = self._run(batch)
-        target = taught.target if taught and alpha else None
-        soft = Soft(target, self._divergence, self._temperature, alpha, self._beta) if target is not None else None
-        rows = _loss(logits_BL, batch, soft=soft, denominator=denominator)
-        terms = self.inner(inside, taught.inside, batch["attention_mask"].bool()) if self.inner and taught else None
+        rows = _loss(logits_BL, batch, soft=self._soft(taught, alpha), denominator=denominator)
+        terms = self._terms(inside, taught, batch["attention_mask"].bool())
         return combine(rows, denominator, terms, self.num_positions)
 
     def _run(self, batch: Batch) -> tuple[Tensor, Inside]:
         """The student's logits, and what its layers are compared by."""
-        inner = self.inner
-        layers = [ours for ours, _ in inner.pairs] if inner and inner.feature_weight > 0 else []
-        if self._tap is not None:
-            self._tap.open()
-        output = self._native(**forward_inputs(batch), output_hidden_states=bool(layers))
-        features = layer_rows(output.hidden_states, layers, batch["attention_mask"].bool()) if layers else {}
-        return output.logits, Inside(features, self._tap.take() if self._tap is not None else {})
+        output, inside = self._watched(self._native, forward_inputs(batch))
+        return output.logits, inside(batch["attention_mask"].bool())
 
     # ---- validation
 
     def validate(self, batches: Iterable[Batch], total: Callable[[Tensor], float] = float) -> Validation:
-        """The student on texts that it is not trained on, and how near its teacher it is; see `Lesson`."""
+        """Means over the texts, with accuracy and macro F1; see `Lesson`."""
         was_training = self._student.training
         self._student.eval()
         sums = _Sums(self._student.config.num_labels)
@@ -148,10 +109,8 @@ class _Sums:
     def add(self, logits_BL: Tensor, batch: Batch, soft: Soft | None, temperature: float) -> None:
         rows = _loss(logits_BL, batch, soft=soft, denominator=1, entropy_temperature=temperature if soft else None)
         nothing = torch.zeros(())
-        agree, entropy = (nothing if value is None else value for value in (rows.num_agree, rows.entropy_sum))
-        self._sums += torch.stack(
-            [value.detach().double().cpu() for value in (rows.hard_sum, rows.soft_sum, agree, entropy)]
-        )
+        found = (rows.hard_sum, rows.soft_sum, rows.num_agree, rows.entropy_sum)
+        self._sums += torch.stack([(nothing if value is None else value).detach().double().cpu() for value in found])
         counts_3L = count_labels(batch["shift_labels"].cpu(), logits_BL.argmax(-1).cpu(), logits_BL.shape[1])
         self._counts_3L += counts_3L
 

@@ -59,7 +59,7 @@ def test_a_weight_of_zero_leaves_a_term_out():
     rows = make_rows(num_rows=3)
     base = row_loss(rows.hidden, rows.head, rows.labels, soft=None, denominator=3)
     losses = combine(base, 3, InnerLosses()(Inside(), Inside(), SCORED))
-    assert sorted(losses.parts) == ["hard_loss", "soft_loss"]
+    assert sorted(losses.parts) == ["hard_loss"]  # nor is a divergence that nobody measured
     assert torch.equal(losses.loss, base.loss)
 
 

@@ -8,7 +8,7 @@ import torch
 from fakes.tiny_families import make_model
 
 from distill_eval.distill.blocks import IGNORED, Collator
-from distill_eval.distill.lesson import Lesson
+from distill_eval.distill.lesson import TextLesson
 from distill_eval.distill.on_policy_config import OnPolicyConfig
 from distill_eval.distill.own_text import Draw, OwnText, Prompt, end_ids, find_prompts
 from distill_eval.errors import UsageError
@@ -34,7 +34,7 @@ def text(*ids):
 
 def writer(model, *, max_length=32, seed=0, **options):
     model.__dict__.pop("forward", None)  # an earlier lesson's
-    lesson = Lesson(model, None, divergence="forward_kl", temperature=1.0, beta=0.5)
+    lesson = TextLesson(model, None, divergence="forward_kl", temperature=1.0, beta=0.5)
     config = OnPolicyConfig(**{"on_policy": 1.0, "max_new_tokens": 12} | options)
     return OwnText(lesson, config, seed=seed, max_length=max_length, pad_id=EOS, end_ids=[EOS])
 

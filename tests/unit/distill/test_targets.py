@@ -119,9 +119,7 @@ def test_samples_are_unbiased_where_top_k_is_not():
 )
 @pytest.mark.parametrize("name", ["reverse_kl", "jsd", "tv"])
 def test_a_part_of_the_distribution_has_forward_kl_alone(make, name):
-    with pytest.raises(
-        UsageError, match=f"--loss {name}: it needs the teacher's whole distribution.* --loss forward_kl"
-    ):
+    with pytest.raises(UsageError, match=f"{name} needs the teacher's whole distribution; a (TopK|Sample)Target"):
         Soft(make(make_rows()), name)
 
 
@@ -191,7 +189,7 @@ def test_validation_measures_agreement_and_entropy():
         assert (None if found.num_agree is None else found.num_agree.item()) == num_agree
         assert found.entropy_sum.item() == pytest.approx(entropy_sum, rel=1e-5)
     plain = row_loss(rows.hidden, rows.head, rows.labels, soft=None, denominator=1)
-    assert (plain.num_agree, plain.entropy_sum, plain.soft_sum.item()) == (None, None, 0.0)
+    assert (plain.num_agree, plain.entropy_sum, plain.soft_sum) == (None, None, None)
 
 
 def test_log_probs_leave_the_logits_alone():

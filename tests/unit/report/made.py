@@ -62,6 +62,12 @@ def narrowed(**changes):
                 digest="ab" * 32,
             ),
             loss=CalibrationLoss(kind="cross_entropy", num_scored=16_352, teacher=3.1234, student=5.6789),
+            provenance=Provenance(
+                command="distill-eval prepare --teacher org/teacher@v1 --target-params 500k",
+                versions={"torch": "2.13.0", "python": "3.11.7"},
+                hardware="cpu, x86_64, 2 threads",
+                git_commit="0123456789ab",
+            ),
         ),
         **changes,
     )
