@@ -12,7 +12,8 @@ ratios of median step times, and peak memory is a process's largest resident siz
 
 step:    forward KL at temperature 1 on rows of 512 tokens of which the second half is scored, as after a prompt.
          `trl` is TRL's stable DistillationTrainer, whose loss knows no hard labels; it generates its completions, so
-         here it is given the rows' second halves instead and its generation costs nothing. `textbook` is
+         here it is given the rows' second halves instead and its generation costs nothing. It would checkpoint
+         gradients by itself: here all contenders do (--gradient-checkpointing), or none. `textbook` is
          transformers.Trainer with both models' whole logits and F.kl_div. The losses of all steps are compared.
 cached:  the default loss (alpha 0.7, temperature 2), every token scored: a live teacher, a cached one, and hard labels
          alone. The bound of live over cached is 1 + N_t / (3 N_s), parameters of teacher and student.
@@ -104,6 +105,7 @@ def arguments(args: argparse.Namespace, output: str) -> dict[str, Any]:
         "learning_rate": 1e-5,  # small: the contenders' weights stay near each other
         "lr_scheduler_type": "constant",
         "max_grad_norm": 1.0,
+        "gradient_checkpointing": args.gradient_checkpointing,  # TRL's default is on, transformers' is off
         "bf16": args.dtype == "bfloat16",
         "use_cpu": args.device == "cpu",
         "save_strategy": "no",
@@ -467,8 +469,8 @@ def run_child(args: argparse.Namespace, name: str) -> dict[str, Any]:
     """The JSON that a process of its own prints last."""
     command = [sys.executable, __file__, "--child", name]
     for option, value in vars(args).items():
-        if value is not None and option not in ("child", "output", "workloads"):
-            command += [f"--{option.replace('_', '-')}", str(value)]
+        if value not in (None, False) and option not in ("child", "output", "workloads"):
+            command += [f"--{option.replace('_', '-')}", *([] if value is True else [str(value)])]
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return found
@@ -563,6 +565,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kept-rows", type=int, default=40, help="rows of which `kept` takes the mean")
     parser.add_argument("--dtype", choices=TOLERANCE, default="float32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="for every contender")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--child", choices=CHILDREN)
