@@ -181,6 +181,7 @@ class _Rows:
         self.agree_N: Tensor | None = None
         self.grad_hidden_ND = torch.empty_like(hidden_ND) if needs[0] else None
         self.grad_weight_VD: Tensor | None = None
+        self._rooms: dict[int, Tensor] = {}
         self.grad_bias_V = torch.zeros(head.weight_VD.shape[0], dtype=wide, device=device) if needs[2] else None
 
     def run(self, chunk_rows: int | None) -> None:
@@ -204,23 +205,35 @@ class _Rows:
     def _block(self, raw_BV: Tensor, piece: Piece | None, inside: slice, rows: slice) -> None:
         """Measure these rows, and overwrite what was projected with the gradient by it."""
         logits_BV, labels_B1 = self.head.shape(raw_BV), self.labels_N1[rows]
-        log_probs_BV = log_probs(logits_BV, 1.0)
+        log_probs_BV = log_probs(logits_BV, 1.0, self._room(0, logits_BV))
         self.hard_N[rows] = log_probs_BV.gather(1, labels_B1)[:, 0].neg_()
         if piece is not None and self.entropy_temperature is not None:
             self._validate(log_probs_BV, piece, inside, rows, self.entropy_temperature)
         grad_BV: Tensor | None = None
         if any(self.needs) and self.alpha < 1:
-            grad_BV = log_probs_BV.exp() if self.temperature == 1 else log_probs_BV.exp_()
+            kept = piece is not None and self.temperature == 1  # the soft term still reads them
+            grad_BV = torch.exp(log_probs_BV, out=self._room(1, logits_BV) if kept else log_probs_BV)
             grad_BV.scatter_add_(1, labels_B1, torch.full_like(labels_B1, -1, dtype=grad_BV.dtype))
             grad_BV.mul_((1 - self.alpha) * self.unit)
         if piece is not None:
-            softened_BV = log_probs_BV if self.temperature == 1 else log_probs(logits_BV, self.temperature)
+            softened_BV = log_probs_BV
+            if self.temperature != 1:
+                whole = self.head.softcap is not None  # then the chain rule needs the logits as they are
+                cooled_BV = logits_BV / self.temperature if whole else logits_BV.div_(self.temperature)
+                softened_BV = log_probs(cooled_BV, 1.0, self._room(1, logits_BV))
             value_B, soft_grad_BV = piece.measure(softened_BV, inside, self.divergence, self.temperature)
             self.soft_N[rows] = value_B
             weight = self.alpha * self.temperature * self.unit  # T^2, of which d(logits / T) takes one
             grad_BV = soft_grad_BV.mul_(weight) if grad_BV is None else grad_BV.add_(soft_grad_BV, alpha=weight)
         if any(self.needs) and grad_BV is not None:
             raw_BV.copy_(self.head.chain(grad_BV, logits_BV))
+
+    def _room(self, number: int, like_BV: Tensor) -> Tensor:
+        """Memory that every block uses again: to a CPU, fresh pages cost more than the arithmetic on them."""
+        room = self._rooms.get(number)
+        if room is None or len(room) < len(like_BV):
+            room = self._rooms[number] = torch.empty_like(like_BV)
+        return room[: len(like_BV)]
 
     def _validate(self, log_probs_BV: Tensor, piece: Piece, inside: slice, rows: slice, temperature: float) -> None:
         assert self.entropy_N is not None

@@ -24,10 +24,10 @@ LOWEST = -1e30
 """A log-probability of minus infinity is raised to this, so that 0 * log 0 is 0 and not NaN."""
 
 
-def log_probs(logits_BV: Tensor, temperature: float) -> Tensor:
-    """Log-softmax of logits / temperature, as a new tensor."""
+def log_probs(logits_BV: Tensor, temperature: float, out: Tensor | None = None) -> Tensor:
+    """Log-softmax of logits / temperature, in `out` or as a new tensor."""
     soft_BV = logits_BV if temperature == 1 else logits_BV / temperature
-    return torch.log_softmax(soft_BV, -1).clamp_(min=LOWEST)
+    return torch.log_softmax(soft_BV, -1, out=out).clamp_(min=LOWEST)
 
 
 class LiveTeacher(NamedTuple):
