@@ -165,8 +165,7 @@ class DistillTrainer(Trainer):
     ) -> dict[str, float]:
         """Means over the scored tokens of the validation data: nats, perplexity, and how near the teacher is."""
         del eval_dataset, ignore_keys
-        found = self.lesson.validate(self.validation(), self.processes.total)
-        self._validated = self.state.global_step, found
+        found = self.validated()
         values = {"loss": found.hard_loss, "perplexity": found.perplexity}
         for name in ("kl", "top1_agreement", "teacher_entropy", "uld", "bits_per_byte", "accuracy", "macro_f1"):
             if getattr(found, name) is not None:
@@ -178,10 +177,10 @@ class DistillTrainer(Trainer):
 
     def validated(self) -> Validation:
         """The student as it is now; nothing is measured again when it has not learned since."""
-        step, found = self._validated or (-1, None)
-        if found is None or step != self.state.global_step:
-            found = self.lesson.validate(self.validation(), self.processes.total)
-        return found
+        step = self.state.global_step
+        if self._validated is None or self._validated[0] != step:
+            self._validated = step, self.lesson.validate(self.validation(), self.processes.total)
+        return self._validated[1]
 
     # ---- checkpoints
 
