@@ -208,7 +208,7 @@ def test_the_command(shelf, tmp_path, capsys):
     written = json.loads((tmp_path / "student" / "student.json").read_text())
     order = sorted(range(6), key=lambda layer: -written["layer_importance"][layer])
     assert written["kept_layers"] == sorted(order[:3])
-    assert written["version"] == 2
+    assert written["version"] == 3
 
 
 BAD = {
