@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from distill_eval.record import record
+from distill_eval.schema.calibration import Calibration
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.retention import Provenance
 
@@ -29,25 +30,6 @@ class Shape:
     num_kv_heads: int
     """Key and value heads per layer; `num_heads` where queries are not grouped."""
     head_dim: int
-
-
-@record
-class Calibration:
-    """The text on which importance and loss were measured."""
-
-    source: str
-    """File, folder or Hub name, as the user named it."""
-    subset: str | None
-    split: str
-    text_column: str
-    seed: int
-    """Of the order in which documents were drawn."""
-    num_samples: int
-    max_length: int
-    """Tokens per sample; a language model's samples are exactly as long, a classifier's at most."""
-    num_tokens: int
-    digest: str
-    """SHA-256 of all token ids, as little-endian int64."""
 
 
 @record

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch.nn import Module
 from transformers import PreTrainedModel
 
+from distill_eval.calibration import Samples, TextSource, draw_documents, draw_pieces
 from distill_eval.device import choose_device
 from distill_eval.errors import ModelError, StoreError, boundary, require
 from distill_eval.provenance import collect
@@ -20,7 +21,6 @@ from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import CalibrationLoss, ChannelGroup, FreshStart, StudentInit
 from distill_eval.student import folder as files
 from distill_eval.student.architectures import ARCHITECTURES
-from distill_eval.student.calibration import Samples, load_samples
 from distill_eval.student.config import PrepareConfig
 from distill_eval.student.depth import drop_layers, most_important
 from distill_eval.student.fresh import copy_matching, make_fresh
@@ -220,7 +220,20 @@ def _samples(config: PrepareConfig, teacher: Teacher, folder: Path) -> Samples |
         config.calibration_length <= longest,
         f"--calibration-length {config.calibration_length}: the teacher takes {longest} tokens",
     )
-    return load_samples(config, config.calibration, files.load_tokenizer(teacher.ref, folder), teacher.kind)
+    draw = draw_pieces if teacher.kind == "causal" else draw_documents
+    return draw(_source(config, config.calibration), files.load_tokenizer(teacher.ref, folder))
+
+
+def _source(config: PrepareConfig, source: str) -> TextSource:
+    return TextSource(
+        source=source,
+        num_samples=config.calibration_samples,
+        length=config.calibration_length,
+        subset=config.calibration_subset,
+        split=config.calibration_split,
+        column=config.text_column,
+        seed=config.seed,
+    )
 
 
 def _is_free(output: Path) -> bool:

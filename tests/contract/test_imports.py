@@ -1,5 +1,6 @@
 """The command line and everything that is not tensor or statistics code starts without the heavy libraries."""
 
+import importlib
 import json
 import resource
 import subprocess
@@ -9,6 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+
+from distill_eval import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 RUFF = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
@@ -99,3 +102,13 @@ def _cpu_seconds(*arguments):
     subprocess.run([sys.executable, *arguments], capture_output=True, check=True, cwd=ROOT)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def test_every_verb_has_a_config_and_a_function():
+    configs = {where.partition(":")[2] for where, _ in cli.VERBS.values()} - {"CacheConfig"}
+    assert configs <= set(cli.RUN)
+    for where in [where for where, _ in cli.VERBS.values()] + [
+        f"distill_eval.verbs.{where}" for where in cli.RUN.values()
+    ]:
+        module, _, name = where.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))

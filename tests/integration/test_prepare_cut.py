@@ -12,6 +12,7 @@ from fakes.tiny_teachers import CAUSAL, CLASSIFIERS, GROUPED, TEACHERS, TEXT, au
 from transformers import AutoTokenizer
 
 from distill_eval import cli
+from distill_eval.calibration import TextSource, draw_documents, draw_pieces
 from distill_eval.errors import ModelError, UsageError
 from distill_eval.record import from_json
 from distill_eval.schema.model import ModelRef
@@ -19,7 +20,6 @@ from distill_eval.schema.student import Shape, StudentInit
 from distill_eval.student import folder
 from distill_eval.student import prepare as stage
 from distill_eval.student.architectures import ARCHITECTURES
-from distill_eval.student.calibration import load_samples
 from distill_eval.student.config import PrepareConfig
 from distill_eval.student.depth import drop_layers, most_important
 from distill_eval.student.importance import measure_importance, measure_removals
@@ -67,7 +67,9 @@ def test_a_cut_student_is_the_teacher_without_what_mattered_least(family, import
     before = read_shape(teacher.config, architecture)
     after = with_heads(replace(before, num_layers=4, ffn_size=40, hidden_size=16), 2)
     tokenizer = AutoTokenizer.from_pretrained(shelf.teacher(family))
-    ids = load_samples(config, str(shelf.text), tokenizer, kind(family)).ids
+    draw = draw_pieces if kind(family) == "causal" else draw_documents
+    text = TextSource(str(shelf.text), config.calibration_samples, config.calibration_length, seed=config.seed)
+    ids = draw(text, tokenizer).ids
     seen = measure_importance(teacher, ids, kind(family), architecture, before)
     layers = seen.influence
     if importance == "loss":

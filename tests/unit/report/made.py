@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from distill_eval.schema.calibration import Calibration
 from distill_eval.schema.distill import DataFacts, DistillRun, Point, Validation
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.retention import Finding, Provenance
-from distill_eval.schema.student import Calibration, CalibrationLoss, ChannelGroup, FreshStart, Shape, StudentInit
+from distill_eval.schema.student import CalibrationLoss, ChannelGroup, FreshStart, Shape, StudentInit
 
 HOSTILE = 'a|b<script>alert(1)</script>\n`x``y` [x](javascript:1) \x1b\x00\u202e & "q" </text>\''
 IMPORTANCE = (0.9, 0.2, 0.03, 0.06, 0.025, 0.12)

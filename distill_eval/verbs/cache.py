@@ -39,8 +39,8 @@ def list_entries(config: CacheListConfig, argv: Sequence[str]) -> int:
     del config, argv
     from rich.console import Console
 
-    from distill_eval.cache_table import print_entries
     from distill_eval.store import Store
+    from distill_eval.verbs.cache_table import print_entries
 
     print_entries(Store(), Console())
     return 0

@@ -6,29 +6,31 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from distill_eval.errors import require
-from distill_eval.pipeline.run_config import RunConfig
+from distill_eval.verbs.compare import gate
 
 if TYPE_CHECKING:
     from distill_eval.distill.config import DistillConfig
+    from distill_eval.pipeline.run_config import RunConfig
     from distill_eval.pipeline.stages import Tools
     from distill_eval.recipe import Recipe
     from distill_eval.schema.retention import Retention
 
 
-def run_recipe(config: RunConfig, argv: Sequence[str]) -> Retention | None:
-    """Run a recipe, or print its plan; the comparison with a gate, if the recipe has one."""
+def run_recipe(config: RunConfig, argv: Sequence[str]) -> int:
+    """Run a recipe, or print its plan; where it has a gate, the exit code is the verdict."""
     from distill_eval.pipeline.run import preview, run
     from distill_eval.recipe import Overrides, load
 
     recipe = load(config.recipe, Overrides(config.teacher, config.data, config.output_dir))
     if config.dry_run:
         print("\n".join(preview(recipe, tools=_tools(argv))))
-        return None
+        return 0
     run(recipe, source=config.recipe, tools=_tools(argv))
-    return _show(recipe)
+    gated = _show(recipe)
+    return 0 if gated is None else gate(gated)
 
 
-def run_chain(config: DistillConfig, argv: Sequence[str]) -> None:
+def run_chain(config: DistillConfig, argv: Sequence[str]) -> int:
     """Train a student by way of assistants."""
     from distill_eval.pipeline.chain import chain_recipe
     from distill_eval.pipeline.run import run
@@ -42,6 +44,7 @@ def run_chain(config: DistillConfig, argv: Sequence[str]) -> None:
     recipe = chain_recipe(config)
     run(recipe, source="distill --chain", tools=_tools(argv))
     _show(recipe)
+    return 0
 
 
 def _tools(argv: Sequence[str]) -> Tools:

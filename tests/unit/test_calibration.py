@@ -1,6 +1,5 @@
 import hashlib
 import json
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,15 +8,13 @@ import torch
 from fakes.tiny_families import make_tokenizer
 from fakes.tiny_teachers import TEXT
 
+from distill_eval.calibration import TextSource, draw_documents, draw_pieces
 from distill_eval.errors import UsageError
-from distill_eval.student.calibration import load_samples
-from distill_eval.student.config import PrepareConfig
 
 
 def load(source, kind="causal", **options):
-    settings = {"calibration_samples": 4, "calibration_length": 64, **options}
-    config = PrepareConfig(teacher="t", output_dir=Path("o"), keep_layers="0", calibration=str(source), **settings)
-    return load_samples(config, str(source), make_tokenizer(), kind)
+    draw = draw_pieces if kind == "causal" else draw_documents
+    return draw(TextSource(**{"source": str(source), "num_samples": 4, "length": 64, **options}), make_tokenizer())
 
 
 @pytest.fixture
@@ -62,7 +59,7 @@ def test_the_seed_draws_the_documents(text):
 
 
 def test_a_classifiers_samples_are_single_documents(text):
-    samples = load(text, "classifier", calibration_samples=60, calibration_length=50)
+    samples = load(text, "classifier", num_samples=60, length=50)
     assert sorted(tuple(ids.tolist()) for ids in samples.ids) == sorted(
         tuple(tokens[:50]) for tokens in byte_tokens(TEXT)
     )
@@ -79,7 +76,7 @@ def test_files_of_every_kind_give_the_same(ending, text, tmp_path):
         file.write_text("body,year\n" + "".join(f'"{row["body"]}",{row["year"]}\n' for row in rows))
     else:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    samples = load(file, text_column="body")
+    samples = load(file, column="body")
     assert samples.facts.text_column == "body"
     documents = {tuple(tokens) for tokens in byte_tokens(TEXT)}
     stream = torch.cat(samples.ids).tolist()
@@ -90,7 +87,7 @@ def test_a_folder_is_a_data_set_with_splits(tmp_path):
     for split in ("train", "test"):
         lines = [json.dumps({"text": f"{split} {line}"}) for line in TEXT]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
-    tokens = load(tmp_path, calibration_split="test").ids[0].tolist()
+    tokens = load(tmp_path, split="test").ids[0].tolist()
     assert bytes(make_tokenizer().decode(tokens), "ascii").startswith(b"test In the year")
     assert make_tokenizer().decode(load(tmp_path).ids[0].tolist()).startswith("train In the year")
 
@@ -120,7 +117,7 @@ def test_bad_text_is_refused(name, content, options, message, tmp_path):
 
 def test_too_few_texts_for_a_classifier(text):
     with pytest.raises(UsageError, match="has 60 texts, fewer than --calibration-samples 61: lower it"):
-        load(text, "classifier", calibration_samples=61)
+        load(text, "classifier", num_samples=61)
 
 
 @pytest.mark.parametrize("source", ["missing.txt", "./nowhere", "/nowhere/data"])
@@ -133,6 +130,6 @@ def test_what_is_not_there_is_named(source):
 def test_a_split_that_is_not_there_is_named(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"text": "x"}\n')
     with pytest.raises(UsageError) as error:
-        load(tmp_path, calibration_split="dev")
+        load(tmp_path, split="dev")
     assert str(error.value).startswith(f"--calibration {tmp_path} cannot be read: ")
     assert "dev" in str(error.value)

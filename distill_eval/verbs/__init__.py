@@ -1,0 +1,1 @@
+"""What each verb of the command line does: call its stage, and print where its artifact is."""
