@@ -33,7 +33,7 @@ class LogitModel(Protocol):
         ...
 
     def greedy(self, ids_T: Sequence[int], num_tokens: int) -> list[int]:
-        """The most likely continuation, token by token; it ends early behind an end-of-text token, which is included."""
+        """The most likely continuation; it ends early behind an end-of-text token, which is included."""
         ...
 
 

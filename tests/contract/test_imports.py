@@ -107,8 +107,7 @@ def _cpu_seconds(*arguments):
 def test_every_verb_has_a_config_and_a_function():
     configs = {where.partition(":")[2] for where, _ in cli.VERBS.values()} - {"CacheConfig"}
     assert configs <= set(cli.RUN)
-    for where in [where for where, _ in cli.VERBS.values()] + [
-        f"distill_eval.verbs.{where}" for where in cli.RUN.values()
-    ]:
+    functions = [f"distill_eval.verbs.{where}" for where in cli.RUN.values()]
+    for where in [*(where for where, _ in cli.VERBS.values()), *functions]:
         module, _, name = where.partition(":")
         assert callable(getattr(importlib.import_module(module), name))
