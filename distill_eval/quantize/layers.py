@@ -51,7 +51,10 @@ def read_layers(ref: ModelRef, folder: Path, ignore: Sequence[str]) -> Layers:
     if getattr(config, "quantization_config", None) is not None:
         method = dict(_plain(config.quantization_config)).get("quant_method", "some method")
         raise ModelError(f"{str(ref)!r} is quantized already ({method}): name the unquantized model")
-    with boundary(ModelError, f"{str(ref)!r} is no causal language model that transformers knows"), torch.device("meta"):
+    with (
+        boundary(ModelError, f"{str(ref)!r} is no causal language model that transformers knows"),
+        torch.device("meta"),
+    ):
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     model.tie_weights()
     found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
