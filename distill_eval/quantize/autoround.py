@@ -16,7 +16,7 @@ from distill_eval.errors import ModelError, boundary
 from distill_eval.quantize.schemes import SCHEMES
 from distill_eval.schema.quant import Scheme
 
-MAX_BATCH_TOKENS = 4096
+MAX_BATCH_TOKENS = 2048
 """Tokens per tuning step; the samples of a step are drawn anew each time."""
 
 
