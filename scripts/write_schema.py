@@ -16,6 +16,7 @@ from distill_eval.schema.answers import AnswersRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
 from distill_eval.schema.quant import QuantRun
+from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
@@ -34,6 +35,7 @@ ARTIFACTS = {
     "teacher-cache.json": CacheManifest,
     "run.json": RecipeRun,
     "answers.json": AnswersRun,
+    "fidelity.json": Fidelity,
 }
 
 
