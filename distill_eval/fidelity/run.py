@@ -7,38 +7,27 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
-from distill_eval import checkpoint
 from distill_eval.calibration import TextSource
 from distill_eval.device import choose_device
-from distill_eval.engine import LogitModel
 from distill_eval.engine.load import Facts, Found, find, load, read_facts, read_tokenizer
 from distill_eval.errors import require
-from distill_eval.fidelity import reference, unlike
+from distill_eval.fidelity import reference
+from distill_eval.fidelity.candidates import Bench, Reference, digest
 from distill_eval.fidelity.config import FidelityConfig
-from distill_eval.fidelity.divergence import Measured, measure
 from distill_eval.fidelity.reference import Kept
 from distill_eval.fidelity.rows import POWER, Shape, fit
-from distill_eval.fidelity.statistics import (
-    Values,
-    bits_per_byte,
-    exponential,
-    mean,
-    root_mean_square,
-    share,
-    spread,
-)
-from distill_eval.fidelity.text import Text, cut, same_tokens
+from distill_eval.fidelity.statistics import Values, bits_per_byte, exponential, mean
+from distill_eval.fidelity.text import Text, cut
 from distill_eval.provenance import collect, engine_version, package_version
 from distill_eval.record import to_json
-from distill_eval.schema.fidelity import Candidate, Fidelity, KeptReference, ModelSaid, TokenMeasures
+from distill_eval.schema.fidelity import Fidelity, KeptReference
 from distill_eval.schema.model import ModelRef
 from distill_eval.store import JSON, Store, write_atomic
-from distill_eval.tell import Each, telling
+from distill_eval.tell import telling
 
 ARTIFACT = "fidelity.json"
 FORMAT = 1
@@ -80,7 +69,7 @@ def run(config: FidelityConfig, *, store: Store, argv: Sequence[str], say: Calla
     gc.collect()
     say(f"reference: {'found in the cache' if kept.reused else 'kept'}, {kept.size_bytes / 1e6:.1f} MB")
     nats = _reference_nats(kept, text)
-    bench = _Bench(config, _Reference(ours, facts, tokenizer, text, kept), store, device, each)
+    bench = Bench(config, Reference(ours, facts, tokenizer, text, kept), store, device, each)
     done = Fidelity(
         reference=bench.said(ours, facts),
         reference_perplexity=exponential(mean(nats)),
@@ -168,116 +157,3 @@ def _reference_nats(kept: Kept, text: Text) -> Values:
     """Negative log-likelihood of the text under the reference [C, S]."""
     rows = [kept.rows(number, chunk).true_log_probs_N for number, chunk in enumerate(text.chunks)]
     return -torch.stack(rows).double().numpy()
-
-
-# ---- candidates
-
-
-class _Reference(NamedTuple):
-    """What candidates are held against."""
-
-    found: Found
-    facts: Facts
-    tokenizer: Any
-    text: Text
-    kept: Kept
-
-
-class _Bench:
-    """Measures one candidate after the other; only one model is in memory."""
-
-    def __init__(self, config: FidelityConfig, reference: _Reference, store: Store, device: str, each: Each) -> None:
-        self._config, self._reference, self._store = config, reference, store
-        self._device, self._each = device, each
-        self._their_texts: list[unlike.Said] | None = None
-
-    def said(self, found: Found, facts: Facts) -> ModelSaid:
-        """What the artifact says about a model."""
-        return ModelSaid(
-            ref=str(found.ref),
-            engine="onnx" if found.engine == "onnx" else "hf",
-            dtype=self._config.dtype,
-            size_bytes=sum(path.stat().st_size for path in found.weights),
-            digest=digest(found, self._store),
-            vocab_size=facts.vocab_size,
-        )
-
-    def candidate(self, found: Found) -> Candidate:
-        """Hold a model against the reference."""
-        theirs = self._reference
-        facts, tokenizer = read_facts(found), read_tokenizer(found)
-        reason = None
-        if not same_tokens(theirs.text, tokenizer, theirs.tokenizer):
-            reason = f"its tokenizer cuts the text into other tokens than that of {theirs.found.ref}"
-        elif facts.vocab_size < theirs.facts.vocab_size:
-            reason = f"it has {facts.vocab_size:,} logits and {theirs.found.ref} {theirs.facts.vocab_size:,}"
-        said = self.said(found, facts)
-        if reason is not None:
-            return self._unlike(found, said, reason)
-        model = load(found, dtype=self._config.dtype, device=self._device)
-        measured = self._measured(model, str(found.ref))
-        return Candidate(
-            model=said,
-            tokens=_token_measures(measured),
-            tokens_reason=None,
-            bits_per_byte=bits_per_byte(-measured.log_prob_N.numpy(), theirs.text.num_bytes()),
-            continuations=None,
-        )
-
-    def _measured(self, model: LogitModel, name: str) -> Measured:
-        """Of all chunks, each [C, S]."""
-        text, kept = self._reference.text, self._reference.kept
-        found = []
-        for number, chunk in enumerate(self._each(f"{name}, chunks", text.chunks)):
-            rows_NV = reference.scored_log_probs(model, chunk, kept.shape.vocab_size, name)
-            found.append(measure(kept.rows(number, chunk), rows_NV, chunk.targets()))
-        return Measured(*(torch.stack(column) for column in zip(*found, strict=True)))
-
-    def _unlike(self, found: Found, said: ModelSaid, reason: str) -> Candidate:
-        """A model with other tokens."""
-        chunks, name = self._reference.text.chunks, str(found.ref)
-        num, num_tokens = self._config.continuations, self._config.continuation_tokens
-        prompts = [chunk for chunk in chunks if chunk.before.strip()][:num]
-        if self._their_texts is None:
-            theirs = load(self._reference.found, dtype=self._config.dtype, device=self._device)
-            self._their_texts = unlike.continuations(theirs, prompts, num_tokens)
-            del theirs
-            gc.collect()
-        model = load(found, dtype=self._config.dtype, device=self._device)
-        bits = unlike.measure_bytes(model, chunks, self._each, name)
-        texts = unlike.continuations(model, prompts, num_tokens)
-        return Candidate(
-            model=said,
-            tokens=None,
-            tokens_reason=reason,
-            bits_per_byte=bits,
-            continuations=unlike.compare(self._their_texts, texts, num_tokens) if prompts else None,
-        )
-
-
-def digest(found: Found, store: Store) -> str:
-    """SHA-256 over the files on which a model's answers depend."""
-    return checkpoint.content_digest(found.files, store.file_digest)
-
-
-def _token_measures(found: Measured) -> TokenMeasures:
-    """Over all positions.
-
-    Args:
-        found: Each [C, S].
-    """
-    kl, reverse_kl, jsd, top1, top5, theirs, ours = (part.numpy() for part in found)
-    delta_p = np.exp(ours) - np.exp(theirs)
-    log_ratio = mean(theirs - ours)
-    return TokenMeasures(
-        kl=spread(kl),
-        reverse_kl=spread(reverse_kl),
-        jsd=spread(jsd),
-        top1_agreement=share(top1),
-        top5_overlap=mean(top5),
-        rms_delta_p=root_mean_square(delta_p),
-        mean_delta_p=mean(delta_p),
-        perplexity=exponential(mean(-ours)),
-        log_perplexity_ratio=log_ratio,
-        perplexity_ratio=exponential(log_ratio),
-    )

@@ -189,7 +189,7 @@ def _kept(run: Fidelity) -> str:
         f"## What is kept of the reference\n\nThe {kept.top_k} most likely tokens and {kept.num_draws} draws from the "
         f"others at each position: {numbers.size(kept.size_bytes)}, {kept.bytes_per_token:,.0f} bytes per position, "
         f"1/{kept.full_bytes_per_token / kept.bytes_per_token:.0f} of the full logits. Divergences are estimated from "
-        "it without bias."
+        "it; KL(candidate to reference) reads low where the candidate is far."
     )
 
 

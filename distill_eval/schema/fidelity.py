@@ -56,7 +56,7 @@ class TokenMeasures:
     kl: Spread
     """KL(reference || candidate)."""
     reverse_kl: Spread
-    """KL(candidate || reference)."""
+    """KL(candidate || reference); of a candidate beyond about 0.5 nats the estimate mostly reads low."""
     jsd: Spread
     """Jensen-Shannon divergence, at most ln 2."""
     top1_agreement: Share
