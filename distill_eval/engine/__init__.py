@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Engine = Literal["hf", "onnx", "vllm"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""What a model is run in; `auto` is what its files say."""
 
 GENAI_CONFIG = "genai_config.json"
 """ONNX Runtime GenAI's own description of a model, without which it does not run one."""

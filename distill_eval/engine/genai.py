@@ -1,0 +1,112 @@
+"""A model folder run by ONNX Runtime GenAI; the one file that imports it to run models.
+
+Shapes: B sequences, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from distill_eval.engine import GENAI_CONFIG
+from distill_eval.errors import ModelError, boundary
+
+INSTALL = "pip install 'distill-eval[onnx]'"
+
+
+class GenaiModel:
+    """Satisfies `distill_eval.engine.LogitModel`.
+
+    A GenAI generator runs the graph on all tokens that are appended at once and keeps the logits of each, so whole
+    sequences are scored by the same graph and the same KV cache that serve them.
+    """
+
+    def __init__(self, folder: Path, model: Any, config: dict[str, Any]) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.vocab_size: int = config["vocab_size"]
+        self.max_length: int = config["context_length"]
+        self._folder = folder
+        self._model = model
+
+    def logits(self, ids_T: Sequence[int]) -> Tensor:
+        """Logits [T, V] behind each of these tokens, computed at once."""
+        with self._running():
+            generator = self._generator(len(ids_T))
+            generator.append_tokens(list(ids_T))
+            return _logits(generator)[0]
+
+    def logits_stepwise(self, ids_T: Sequence[int]) -> Tensor:
+        """Logits [T, V] as decoding computes them: a token at a time, from the KV cache of those before."""
+        with self._running():
+            generator = self._generator(len(ids_T))
+            rows = []
+            for token in ids_T:
+                generator.append_tokens([token])
+                rows.append(_logits(generator)[0, -1])
+            return torch.stack(rows)
+
+    def greedy(self, ids_T: Sequence[int], num_tokens: int) -> list[int]:
+        """The most likely continuation; it ends early behind an end-of-text token, which is included."""
+        return list(self.greedy_stream(ids_T, num_tokens))
+
+    def greedy_stream(self, ids_T: Sequence[int], num_tokens: int) -> Iterator[int]:
+        """As `greedy`, each token as soon as it is there."""
+        with self._running():
+            generator = self._generator(len(ids_T) + num_tokens)
+            generator.append_tokens(list(ids_T))
+            for _ in range(num_tokens):
+                if generator.is_done():
+                    return
+                generator.generate_next_token()
+                yield int(generator.get_next_tokens()[0])
+
+    def _generator(self, max_length: int) -> Any:
+        import onnxruntime_genai
+
+        params = onnxruntime_genai.GeneratorParams(self._model)
+        # The folder's own search options may sample or penalize, which is not for a measurement.
+        params.set_search_options(max_length=max_length, do_sample=False, num_beams=1, min_length=0)
+        params.set_search_options(repetition_penalty=1.0, no_repeat_ngram_size=0)
+        return onnxruntime_genai.Generator(self._model, params)
+
+    def _running(self) -> Any:
+        return boundary(ModelError, f"{self._folder} cannot be run by ONNX Runtime GenAI")
+
+
+def load(folder: Path, *, num_threads: int | None = None) -> GenaiModel:
+    """The model of a folder that ONNX Runtime GenAI's builder wrote.
+
+    Args:
+        folder: With genai_config.json, the graph and the tokenizer's files.
+        num_threads: To compute with; as many as torch has by default, so that engines are compared alike.
+
+    Raises:
+        ModelError: the package is not installed, or the folder is not one that it runs.
+    """
+    try:
+        import onnxruntime_genai
+    except ImportError as error:
+        raise ModelError(f"{folder} is run by ONNX Runtime GenAI, which is not installed: {INSTALL}") from error
+    if not (folder / GENAI_CONFIG).is_file():
+        raise ModelError(
+            f"{folder} has no {GENAI_CONFIG}: ONNX Runtime GenAI runs what `distill-eval export` writes. For a folder "
+            "of transformers type --engine hf"
+        )
+    threads = num_threads or torch.get_num_threads()
+    with boundary(ModelError, f"{folder} cannot be loaded by ONNX Runtime GenAI"):
+        config: dict[str, Any] = json.loads((folder / GENAI_CONFIG).read_text(encoding="utf-8"))["model"]
+        runtime = onnxruntime_genai.Config(str(folder))
+        session = {"intra_op_num_threads": threads}
+        runtime.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+        return GenaiModel(folder, onnxruntime_genai.Model(runtime), config)
+
+
+def _logits(generator: Any) -> Tensor:
+    """Logits [B, T, V] behind the tokens that were appended last, copied from the runtime's buffer."""
+    return torch.from_numpy(generator.get_output("logits")).to(torch.float32, copy=True)
