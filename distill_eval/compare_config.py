@@ -7,6 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill_eval.engine import EngineChoice
 from distill_eval.errors import require
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.record import record
@@ -30,6 +31,11 @@ class CompareConfig:
     """One or more students, comma-separated; they share one evaluation of the teacher."""
     baseline: tuple[str, ...] = ()
     """Students trained without a teacher (distill --baseline): one for all, or one per student in order (or `none`)."""
+    engine: tuple[EngineChoice, ...] = ("auto",)
+    """What runs the students (and their baselines): hf, onnx, vllm, or auto for each folder's own; one for all, or one
+    per student in order."""
+    teacher_engine: EngineChoice = "auto"
+    """What runs the teacher."""
     evaluation: EvaluateOptions
     min_retention: float | None = None
     """A task passes when student - min_retention * teacher is above 0, interval included (default: 0.95)."""
@@ -55,6 +61,11 @@ class CompareConfig:
             len(self.baseline) in (0, 1, len(self.student)),
             f"--baseline names {len(self.baseline)} models and --student {len(self.student)}: expected one for all "
             f"students, or one for each in the same order; write {NONE} for a student without one",
+        )
+        require(
+            len(self.engine) in (1, len(self.student)),
+            f"--engine names {len(self.engine)} engines and --student {len(self.student)} models: expected one for "
+            "all, or one for each in the same order; auto is a folder's own",
         )
         require(0 < self.level < 1, f"--level {self.level:g}: expected a number between 0 and 1, e.g. 0.95")
         both = self.min_retention is not None and self.margin is not None
@@ -84,6 +95,26 @@ class CompareConfig:
                 "expected one",
             )
         return pairs
+
+    @property
+    def engines(self) -> dict[ModelRef, EngineChoice]:
+        """What runs each student, and each baseline: the same as its first student, where it can.
+
+        Raises:
+            UsageError: a student is named twice with different engines.
+        """
+        engines = self.engine * len(self.student) if len(self.engine) == 1 else self.engine
+        found: dict[ModelRef, EngineChoice] = {}
+        for text, engine in zip(self.student, engines, strict=True):
+            require(
+                found.setdefault(ModelRef.parse(text), engine) == engine,
+                f"--student names {text} twice, for the engines {found[ModelRef.parse(text)]} and {engine}: expected "
+                "one; compare twice to see both",
+            )
+        for student, baseline in self.students.items():
+            if baseline is not None and found[student] != "onnx":
+                found.setdefault(baseline, found[student])
+        return found
 
     @property
     def criterion(self) -> Criterion:

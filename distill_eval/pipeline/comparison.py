@@ -46,7 +46,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     from distill_eval.evaluate.run import Session
     from distill_eval.provenance import collect
 
-    students = config.students
+    students, engines = config.students, config.engines
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
     folder = config.output_dir.expanduser()
     _check_output(folder)
@@ -62,7 +62,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     session = Session(options, store, progress, announce)
     extra = [ref for ref in dict.fromkeys(students.values()) if ref is not None and ref not in students]
     refs = [ModelRef.parse(config.teacher), *students, *extra]
-    scored = session.evaluate(refs)
+    scored = session.evaluate(refs, [config.teacher_engine, *(engines.get(ref, "auto") for ref in refs[1:])])
     teacher, *others = (Evaluated(run=one.run, samples=one.samples) for one in scored)
     known = dict(zip(refs[1:], others, strict=True))
     retention = compare_runs(

@@ -117,15 +117,18 @@ def _models(retention: Retention, view: View) -> str:
     refs = [student.ref for student in retention.students]
     extra = [baseline for baseline in retention.baselines if baseline.ref not in refs]
     models = [retention.teacher, *retention.students, *extra]
-    teacher = retention.teacher
+    teacher, whole = retention.teacher, retention.teacher.num_parameters or 0
     facts = {
         "model": [escape.text(view.labels[model.ref]) for model in models],
         "role": ["teacher"] + ["student"] * len(retention.students) + ["baseline"] * len(extra),
         "parameters (of teacher)": [
-            part(numbers.count, model.num_parameters, teacher.num_parameters) for model in models
+            numbers.UNDEFINED if model.num_parameters is None else part(numbers.count, model.num_parameters, whole)
+            for model in models
         ],
         "on disk (of teacher)": [part(numbers.size, model.size_bytes, teacher.size_bytes) for model in models],
         "run in": [escape.text(model.dtype) for model in models],
+        "weights": [escape.text(model.quantization or "not quantized") for model in models],
+        "engine": [escape.text(model.engine) for model in models],
         "architecture": [escape.text(model.architecture) for model in models],
         "context (tokens)": [numbers.count(model.max_length) for model in models],
         "weights SHA-256": [escape.text(model.weights_digest[:12]) for model in models],
@@ -133,6 +136,9 @@ def _models(retention: Retention, view: View) -> str:
     }
     if facts["given as"] == facts["model"]:
         del facts["given as"]
+    for key, usual in (("weights", "not quantized"), ("engine", "hf")):
+        if set(facts[key]) == {usual}:
+            del facts[key]
     return f"## Models\n\n{plain_table(facts, numeric=_NUMERIC_FACTS)}"
 
 
