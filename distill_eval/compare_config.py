@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from distill_eval.engine import EngineChoice
-from distill_eval.errors import require
+from distill_eval.errors import require, unknown
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
@@ -31,7 +31,7 @@ class CompareConfig:
     """One or more students, comma-separated; they share one evaluation of the teacher."""
     baseline: tuple[str, ...] = ()
     """Students trained without a teacher (distill --baseline): one for all, or one per student in order (or `none`)."""
-    engine: tuple[EngineChoice, ...] = ("auto",)
+    engine: tuple[str, ...] = ("auto",)
     """What runs the students (and their baselines): hf, onnx, vllm, or auto for each folder's own; one for all, or one
     per student in order."""
     teacher_engine: EngineChoice = "auto"
@@ -62,6 +62,9 @@ class CompareConfig:
             f"--baseline names {len(self.baseline)} models and --student {len(self.student)}: expected one for all "
             f"students, or one for each in the same order; write {NONE} for a student without one",
         )
+        for engine in self.engine:
+            if engine not in get_args(EngineChoice):
+                unknown("--engine", engine, get_args(EngineChoice))
         require(
             len(self.engine) in (1, len(self.student)),
             f"--engine names {len(self.engine)} engines and --student {len(self.student)} models: expected one for "
@@ -107,7 +110,7 @@ class CompareConfig:
         found: dict[ModelRef, EngineChoice] = {}
         for text, engine in zip(self.student, engines, strict=True):
             require(
-                found.setdefault(ModelRef.parse(text), engine) == engine,
+                found.setdefault(ModelRef.parse(text), cast("EngineChoice", engine)) == engine,
                 f"--student names {text} twice, for the engines {found[ModelRef.parse(text)]} and {engine}: expected "
                 "one; compare twice to see both",
             )

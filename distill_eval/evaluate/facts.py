@@ -30,7 +30,8 @@ def read_facts(folder: ModelFolder, *, dtype: str, max_length: int, trust_remote
     """
     files = onnx_files(folder.path) if folder.engine == "onnx" else checkpoint.weight_files(folder.path)
     with boundary(ModelError, f"{folder.ref}: the configuration in {folder.path} cannot be read"):
-        shape = _exported(folder.path) if folder.engine == "onnx" else _built(folder.path, trust_remote_code)
+        has_config = (folder.path / "config.json").is_file()
+        shape = _built(folder.path, trust_remote_code) if has_config else _exported(folder.path)
         packed = quantization(folder.path)
     architecture, num_parameters, vocab_size = shape
     return ModelFacts(
@@ -64,7 +65,7 @@ def _built(folder: Path, trust_remote_code: bool) -> tuple[str, int, int]:
 
 
 def _exported(folder: Path) -> tuple[str, int | None, int]:
-    """The same of an ONNX folder; another tool's does not say how many parameters the model had."""
+    """The same of an ONNX folder without the model's config: then only our export says how many parameters."""
     own = _read(folder / GENAI_CONFIG)["model"]
     said = _read(folder / EXPORT)
     return str(said.get("architecture") or own["type"]), said.get("num_parameters"), int(own["vocab_size"])
@@ -72,13 +73,11 @@ def _exported(folder: Path) -> tuple[str, int | None, int]:
 
 def quantization(folder: Path) -> str | None:
     """How the folder's weights are packed, e.g. `compressed-tensors W8A8`; `None` when they are not."""
-    packed = _read(folder / "config.json").get("quantization_config")
-    if packed:
-        return f"{packed.get('quant_method', 'unknown')} {_bits(packed)}".strip()
-    if not (folder / GENAI_CONFIG).is_file():
-        return None
-    precision = _read(folder / EXPORT).get("precision", "of unknown precision")
-    return None if precision == "fp32" else f"onnx {precision}"
+    if (folder / GENAI_CONFIG).is_file():
+        precision = _read(folder / EXPORT).get("precision", "of unknown precision")
+        return None if precision == "fp32" else f"onnx {precision}"
+    packed = _read(folder / "config.json").get("quantization_config") or {}
+    return f"{packed.get('quant_method', 'unknown')} {_bits(packed)}".strip() if packed else None
 
 
 def _bits(packed: dict[str, Any]) -> str:
