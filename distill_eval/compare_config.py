@@ -36,6 +36,13 @@ class CompareConfig:
     per student in order."""
     teacher_engine: EngineChoice = "auto"
     """What runs the teacher."""
+    parity: bool = True
+    """Run the unquantized model on the engine of a student that transformers does not run, to tell apart what the
+    engine and what the quantization cost."""
+    parity_docs: int = 100
+    """Documents per task for that."""
+    parity_model: tuple[str, ...] = ()
+    """Unquantized models for that where a student's folder does not name its own; for ONNX an fp32 export."""
     evaluation: EvaluateOptions
     min_retention: float | None = None
     """A task passes when student - min_retention * teacher is above 0, interval included (default: 0.95)."""
@@ -70,6 +77,8 @@ class CompareConfig:
             f"--engine names {len(self.engine)} engines and --student {len(self.student)} models: expected one for "
             "all, or one for each in the same order; auto is a folder's own",
         )
+        require(self.parity_docs >= 1, f"--parity-docs {self.parity_docs}: expected 1 or more")
+        require(self.parity or not self.parity_model, "--parity-model: --no-parity does not use one; leave one out")
         require(0 < self.level < 1, f"--level {self.level:g}: expected a number between 0 and 1, e.g. 0.95")
         both = self.min_retention is not None and self.margin is not None
         require(not both, "--margin and --min-retention are two ways to say the same: give one of them")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from distill_eval.compare_config import NONE, CompareConfig
 from distill_eval.errors import UsageError
+from distill_eval.pipeline.parity import measure_parity
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 
@@ -73,6 +74,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         seed=options.seed,
         provenance=collect(argv, session.device),
     )
+    retention = replace(retention, parity=measure_parity(config, others[: len(students)], store, progress))
     if not announced:  # all of it was in the cache
         for entry in {entry.task: entry for entry in retention.entries if entry.primary}.values():
             power = planned_power(entry.num_pairs, kind=entry.kind, level=config.level)

@@ -1,11 +1,12 @@
 """Quantized folders and ONNX folders through the scorers, against their own engine's forward pass."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from fakes.tiny_tasks import write_tasks
-from fakes.tiny_variants import save_bitsandbytes, save_w8a8, save_onnx, save_original
+from fakes.tiny_variants import save_bitsandbytes, save_onnx, save_original, save_w8a8
 from lm_eval.api.instance import Instance
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -33,6 +34,8 @@ def place(tmp_path_factory):
     save_w8a8(root / "plain", root / "w8a8")
     for precision in ("fp32", "int4"):
         save_onnx(root / "plain", root / f"onnx-{precision}", precision)
+        said = {"model": {"name": str(root / "plain"), "revision": None}, "precision": precision}
+        (root / f"onnx-{precision}" / "export.json").write_text(json.dumps(said))
     write_tasks(root / "tasks")
     return root
 
@@ -121,6 +124,29 @@ def test_a_shared_beginning_changes_no_bit_and_a_known_request_is_not_run_again(
     assert sorted(index for scores in heard for index in scores) == [i for i in range(len(alone)) if i not in known]
 
 
+def right(place, name):
+    """Whether each document of tiny_mc was right, by the samples that were written."""
+    (file,) = (place / "out").glob(f"samples-*-{name}-tiny_mc.jsonl")
+    samples = [json.loads(line) for line in file.read_text().splitlines()]
+    return [next(one["value"] for one in sample["metrics"] if one["metric"] == "acc_norm") for sample in samples]
+
+
+def check_parity(place, made, report):
+    """The fp32 export is the unquantized model of the int4 one: it says what the engine alone does."""
+    found = {(Path(one["student_ref"]).name, one["task"]): one for one in made["parity"]}
+    assert {name for name, _ in found} == {"onnx-fp32", "onnx-int4"}
+    one = found["onnx-int4", "tiny_mc"]
+    assert Path(one["unquantized_ref"]).name == "onnx-fp32"
+    plain, moved, packed = (right(place, name)[:20] for name in ("plain", "onnx-fp32", "onnx-int4"))
+    assert one["num_docs"] == 20
+    assert one["metric"] == "acc_norm"
+    assert one["engine_part"]["value"] == pytest.approx((sum(moved) - sum(plain)) / 20)
+    assert one["quantization_part"]["value"] == pytest.approx((sum(packed) - sum(moved)) / 20)
+    assert one["num_engine_flips"] == sum(a != b for a, b in zip(plain, moved, strict=True)) == 0
+    assert one["num_quantization_flips"] == sum(a != b for a, b in zip(moved, packed, strict=True))
+    assert "## Engine or quantization" in report
+
+
 def test_one_call_makes_the_whole_table(place, capsys):
     """Each variant on its own engine; the documents are paired, and the engines are stated."""
     names = ["plain", "w8a8", "onnx-fp32", "onnx-int4"]
@@ -131,6 +157,7 @@ def test_one_call_makes_the_whole_table(place, capsys):
         "--tasks=tiny_mc,tiny_gen",
         f"--include-path={place / 'tasks'}",
         f"--output-dir={place / 'out'}",
+        "--parity-docs=20",
     ]
     assert main(words) == 0, capsys.readouterr().err
     made = json.loads((place / "out" / "retention.json").read_text())
@@ -144,6 +171,7 @@ def test_one_call_makes_the_whole_table(place, capsys):
     assert "| onnx " in report
     assert "compressed-tensors W8A8" in report
     assert "part of the difference may be the engine's" in report
+    check_parity(place, made, report)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ the prompt anew: each is sent once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,10 +67,14 @@ class ServedEngine:
         asks = score_asks(requests, done)
         num_tokens = sum(len(request.inputs) for request in requests)
         num_seen = sum(len(requests[index].inputs) for index in done)
-        for ask, choice in self._answers(asks):
+
+        def take(ask: Ask, choice: dict[str, Any]) -> None:
+            nonlocal num_seen
             on_scores({index: read_score(choice, requests[index]) for index in ask.indices})
             num_seen += sum(len(requests[index].inputs) for index in ask.indices)
             on_tokens(num_seen, num_tokens)
+
+        self._send(asks, take)
 
     def generate(
         self,
@@ -85,18 +89,17 @@ class ServedEngine:
             ModelError: the server fails, or answers something else.
         """
         asks = [Ask(generate_body(request), (i,)) for i, request in enumerate(requests) if i not in done]
-        for ask, choice in self._answers(asks):
-            on_batch({ask.indices[0]: [int(token) for token in choice["token_ids"]]})
+        self._send(asks, lambda ask, choice: on_batch({ask.indices[0]: [int(token) for token in choice["token_ids"]]}))
 
-    def _answers(self, asks: Sequence[Ask]) -> Iterator[tuple[Ask, dict[str, Any]]]:
-        """Each request with the choice that answers it, as they come."""
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
+    def _send(self, asks: Sequence[Ask], take: Callable[[Ask, dict[str, Any]], None]) -> None:
+        """Send everything and take each choice as it comes, in this thread; what waits behind a failure is not sent."""
+        pool = ThreadPoolExecutor(CONCURRENCY)
+        try:
             waiting: dict[Future[dict[str, Any]], Ask] = {pool.submit(self._post, ask.body): ask for ask in asks}
-            try:
-                for future in as_completed(waiting):
-                    yield waiting[future], future.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+            for future in as_completed(waiting):
+                take(waiting[future], future.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         import httpx
