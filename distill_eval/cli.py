@@ -59,6 +59,10 @@ VERBS = {
         "distill_eval.distill.answer.config:AnswerConfig",
         "Have a teacher answer prompts, as a data set to train students on.",
     ),
+    "quantize": (
+        "distill_eval.quantize.config:QuantizeConfig",
+        "Make an INT8 or INT4 variant of a model, load it again, and measure what that did to it.",
+    ),
     "run": (
         "distill_eval.pipeline.run_config:RunConfig",
         "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
@@ -74,6 +78,7 @@ RUN = {
     "CurvesConfig": "training:curves",
     "CacheTeacherConfig": "training:cache_teacher",
     "AnswerConfig": "training:answer",
+    "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",
