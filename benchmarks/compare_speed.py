@@ -105,7 +105,7 @@ class Bench:
 
 def run(engine: Any, requests: list[list[Any]]) -> tuple[float, list[Any]]:
     """Seconds and responses of one engine on all tasks of a workload."""
-    from distill_eval.evaluate.harness.lm import Recorder
+    from distill_eval.evaluate.harness.requests import Recorder
 
     began, responses = time.perf_counter(), []
     for instances in requests:

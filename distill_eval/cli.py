@@ -162,7 +162,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    for library in ("lm_eval", "datasets", "transformers", "huggingface_hub", "bitsandbytes"):
+    for library in ("lm_eval", "datasets", "transformers", "huggingface_hub", "bitsandbytes", "httpx"):
         logging.getLogger(library).setLevel(logging.ERROR)
 
 

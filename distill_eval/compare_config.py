@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
-from distill_eval.errors import require
+from distill_eval.engine import EngineChoice
+from distill_eval.errors import require, unknown
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
@@ -30,6 +31,18 @@ class CompareConfig:
     """One or more students, comma-separated; they share one evaluation of the teacher."""
     baseline: tuple[str, ...] = ()
     """Students trained without a teacher (distill --baseline): one for all, or one per student in order (or `none`)."""
+    engine: tuple[str, ...] = ("auto",)
+    """What runs the students (and their baselines): hf, onnx, vllm, or auto for each folder's own; one for all, or one
+    per student in order."""
+    teacher_engine: EngineChoice = "auto"
+    """What runs the teacher."""
+    parity: bool = True
+    """Run the unquantized model on the engine of a student that transformers does not run, to tell apart what the
+    engine and what the quantization cost."""
+    parity_docs: int = 100
+    """Documents per task for that."""
+    parity_model: tuple[str, ...] = ()
+    """Unquantized models for that where a student's folder does not name its own; for ONNX an fp32 export."""
     evaluation: EvaluateOptions
     min_retention: float | None = None
     """A task passes when student - min_retention * teacher is above 0, interval included (default: 0.95)."""
@@ -56,6 +69,16 @@ class CompareConfig:
             f"--baseline names {len(self.baseline)} models and --student {len(self.student)}: expected one for all "
             f"students, or one for each in the same order; write {NONE} for a student without one",
         )
+        for engine in self.engine:
+            if engine not in get_args(EngineChoice):
+                unknown("--engine", engine, get_args(EngineChoice))
+        require(
+            len(self.engine) in (1, len(self.student)),
+            f"--engine names {len(self.engine)} engines and --student {len(self.student)} models: expected one for "
+            "all, or one for each in the same order; auto is a folder's own",
+        )
+        require(self.parity_docs >= 1, f"--parity-docs {self.parity_docs}: expected 1 or more")
+        require(self.parity or not self.parity_model, "--parity-model: --no-parity does not use one; leave one out")
         require(0 < self.level < 1, f"--level {self.level:g}: expected a number between 0 and 1, e.g. 0.95")
         both = self.min_retention is not None and self.margin is not None
         require(not both, "--margin and --min-retention are two ways to say the same: give one of them")
@@ -84,6 +107,26 @@ class CompareConfig:
                 "expected one",
             )
         return pairs
+
+    @property
+    def engines(self) -> dict[ModelRef, EngineChoice]:
+        """What runs each student, and each baseline: the same as its first student, where it can.
+
+        Raises:
+            UsageError: a student is named twice with different engines.
+        """
+        engines = self.engine * len(self.student) if len(self.engine) == 1 else self.engine
+        found: dict[ModelRef, EngineChoice] = {}
+        for text, engine in zip(self.student, engines, strict=True):
+            require(
+                found.setdefault(ModelRef.parse(text), cast("EngineChoice", engine)) == engine,
+                f"--student names {text} twice, for the engines {found[ModelRef.parse(text)]} and {engine}: expected "
+                "one; compare twice to see both",
+            )
+        for student, baseline in self.students.items():
+            if baseline is not None and found[student] != "onnx":
+                found.setdefault(baseline, found[student])
+        return found
 
     @property
     def criterion(self) -> Criterion:

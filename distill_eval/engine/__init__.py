@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Engine = Literal["hf", "onnx", "vllm"]
+EngineChoice = Literal["auto", "hf", "onnx", "vllm"]
+"""`auto` is what `guess` says of the folder."""
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """What a model is run in; `auto` is what its files say."""
 

@@ -6,7 +6,7 @@ Shapes: B sequences, T tokens, V vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from distill_eval.engine import GENAI_CONFIG
 from distill_eval.errors import ModelError, boundary
 
 INSTALL = "pip install 'distill-eval[onnx]'"
+PIECE = 512
+"""Tokens of one run of the graph: 100 MB of logits at a vocabulary of 49k."""
 
 
 class GenaiModel:
@@ -31,6 +33,9 @@ class GenaiModel:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.vocab_size: int = config["vocab_size"]
         self.max_length: int = config["context_length"]
+        ends = config["eos_token_id"]
+        self.end_ids = frozenset(ends if isinstance(ends, list) else [ends])
+        """Tokens that end a text."""
         self._folder = folder
         self._model = model
 
@@ -50,6 +55,11 @@ class GenaiModel:
                 generator.append_tokens([token])
                 rows.append(_logits(generator)[0, -1])
             return torch.stack(rows)
+
+    def walk(self, max_length: int) -> Walk:
+        """A sequence of up to `max_length` tokens that grows and is cut back with its keys and values kept."""
+        with self._running():
+            return Walk(self._generator(max_length), self._running)
 
     def greedy(self, ids_T: Sequence[int], num_tokens: int) -> list[int]:
         """The most likely continuation; it ends early behind an end-of-text token, which is included."""
@@ -77,6 +87,35 @@ class GenaiModel:
 
     def _running(self) -> Any:
         return boundary(ModelError, f"{self._folder} cannot be run by ONNX Runtime GenAI")
+
+
+class Walk:
+    """One sequence of a `GenaiModel`, which shares its beginning with the one before it."""
+
+    def __init__(self, generator: Any, running: Callable[[], Any]) -> None:
+        self._generator = generator
+        self._running = running
+        self._ids: list[int] = []
+
+    def to(self, ids_T: Sequence[int], *, first: int) -> Tensor:
+        """Logits [T - first, V] behind the tokens from place `first` on; what stands there already is not run again.
+
+        The graph is run on `PIECE` tokens at a time, so that the logits of a long text are never there all at once.
+        """
+        ids = list(ids_T)
+        same = next((i for i, (a, b) in enumerate(zip(self._ids, ids, strict=False)) if a != b), None)
+        kept = min(len(self._ids), len(ids), first) if same is None else min(same, first)
+        rows = []
+        with self._running():
+            if kept < len(self._ids):
+                self._generator.rewind_to(kept)
+            for start in range(kept, len(ids), PIECE):
+                piece = ids[start : start + PIECE]
+                self._generator.append_tokens(piece)
+                if start + len(piece) > first:
+                    rows.append(_logits(self._generator)[0, max(first - start, 0) :])
+        self._ids = ids
+        return torch.cat(rows)
 
 
 def load(folder: Path, *, num_threads: int | None = None) -> GenaiModel:

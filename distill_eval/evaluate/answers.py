@@ -95,7 +95,7 @@ class Answers(NamedTuple):
             indices: Places of the requests that are scored now.
             before: How many requests were scored earlier.
         """
-        from distill_eval.evaluate.harness.lm import Recorder
+        from distill_eval.evaluate.harness.requests import Recorder
 
         instances, ref = self.builds[name].instances, str(self.model.folder.ref)
 

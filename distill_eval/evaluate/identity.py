@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from distill_eval.evaluate import models
+from distill_eval.evaluate.facts import quantization
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.provenance import engine_version, package_version
 from distill_eval.schema.evals import Manifest
 
-FORMAT = 2
+FORMAT = 3
 """Counted up when the scorer or what is kept changes so that older results must not be used."""
+
+
+ENGINES = {"hf": "transformers", "onnx": "onnxruntime-genai", "vllm": "vllm"}
+"""The engines by the names of their projects."""
 
 
 def identity(folder: models.ModelFolder, template: str | None, options: EvaluateOptions, device: str) -> dict[str, Any]:
@@ -29,8 +34,9 @@ def identity(folder: models.ModelFolder, template: str | None, options: Evaluate
         "tokenizer": folder.tokenizer_digest,
         "dtype": models.resolve_dtype(folder, options.dtype),
         "device": device.partition(":")[0],
-        "engine": "transformers",
-        "engine_version": engine_version(),
+        "engine": ENGINES[folder.engine],
+        "engine_version": engine_version(folder.engine),
+        "unpacked_by": _unpacking(folder),
         "lm_eval": package_version("lm_eval"),
         "scorer": options.scorer,
         "batch_tokens": options.batch_tokens,
@@ -39,6 +45,15 @@ def identity(folder: models.ModelFolder, template: str | None, options: Evaluate
         "seed": options.seed,
         "chat_template": template,
     }
+
+
+def _unpacking(folder: models.ModelFolder) -> str | None:
+    """The package, with its version, that computes with quantized weights in transformers, if the folder has any."""
+    packed = quantization(folder.path) if folder.engine == "hf" else None
+    if packed is None:
+        return None
+    name = packed.partition(" ")[0]
+    return f"{name} {package_version(name)}"
 
 
 def manifest(known: dict[str, Any], options: EvaluateOptions) -> Manifest:

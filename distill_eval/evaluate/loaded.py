@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+from contextlib import ExitStack
 from typing import Any
 
 from distill_eval.errors import ModelError, boundary
 from distill_eval.evaluate import models
+from distill_eval.evaluate.facts import read_facts
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.schema.model import ModelFacts
 
@@ -21,29 +23,52 @@ class LazyModel:
         self.options = options
         self._device = device
         self._lm: Any = None
+        self._open = ExitStack()
 
     def get(self) -> Any:
-        """The `SharedPrefixLM`."""
+        """What lm-eval asks: a `SharedPrefixLM`, or an `EngineLM`."""
         if self._lm is None:
-            from distill_eval.evaluate.harness.lm import SharedPrefixLM
-
-            o = self.options
-            dtype = models.resolve_dtype(self.folder, o.dtype)
-            model, tokenizer = models.load(
-                self.folder, dtype=dtype, device=self._device, trust_remote_code=o.trust_remote_code
-            )
-            self._lm = SharedPrefixLM(model, tokenizer, scorer=o.scorer, batch_tokens=o.batch_tokens, seed=o.seed)
-            self._facts = models.facts(self.folder, model, dtype=dtype, max_length=int(self._lm.max_length))
+            opened = {"hf": self._open_hf, "onnx": self._open_onnx, "vllm": self._open_vllm}[self.folder.engine]
+            self._lm = opened(models.resolve_dtype(self.folder, self.options.dtype))
         return self._lm
+
+    def _open_hf(self, dtype: str) -> Any:
+        from distill_eval.evaluate.harness.lm import SharedPrefixLM
+
+        o = self.options
+        model, tokenizer = models.load(
+            self.folder, dtype=dtype, device=self._device, trust_remote_code=o.trust_remote_code
+        )
+        return SharedPrefixLM(model, tokenizer, scorer=o.scorer, batch_tokens=o.batch_tokens, seed=o.seed)
+
+    def _open_onnx(self, dtype: str) -> Any:
+        del dtype  # the graph has its own
+        from distill_eval.engine import genai
+        from distill_eval.evaluate.harness.engine_lm import EngineLM
+        from distill_eval.evaluate.scorer.onnx import OnnxEngine
+
+        model = genai.load(self.folder.path)
+        return EngineLM(OnnxEngine(model, model.max_length), model.tokenizer)
+
+    def _open_vllm(self, dtype: str) -> Any:
+        from distill_eval.evaluate.harness.engine_lm import EngineLM
+        from distill_eval.evaluate.vllm import served
+
+        tokenizer = _tokenizer(self.folder, self.options)
+        engine = self._open.enter_context(
+            served(self.folder, tokenizer, dtype=dtype, device=self._device, options=self.options)
+        )
+        return EngineLM(engine, tokenizer)
 
     def facts(self) -> ModelFacts:
         """Facts of the loaded model."""
-        self.get()
-        return self._facts
+        dtype, length = models.resolve_dtype(self.folder, self.options.dtype), int(self.get().max_length)
+        return read_facts(self.folder, dtype=dtype, max_length=length, trust_remote_code=self.options.trust_remote_code)
 
     def release(self) -> None:
-        """Give the model's memory back, so that the next model finds room."""
+        """Give the model's memory back, and end its server, so that the next model finds room."""
         self._lm = None
+        self._open.close()
         gc.collect()
 
 

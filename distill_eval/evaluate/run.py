@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill_eval.device import choose_device
+from distill_eval.engine import EngineChoice
 from distill_eval.errors import NotComparableError
 from distill_eval.evaluate import models
 from distill_eval.evaluate.answers import Answers
@@ -61,15 +62,23 @@ class Session:
         self._built: dict[tuple[str, str] | None, dict[str, Built]] = {}
         self._known_sources: dict[str, str] | None = None
 
-    def evaluate(self, refs: Sequence[ModelRef]) -> list[Scored]:
+    def evaluate(self, refs: Sequence[ModelRef], engines: Sequence[EngineChoice] = ()) -> list[Scored]:
         """One result per model, in order; the same model named twice is scored once.
+
+        Args:
+            refs: The models.
+            engines: What runs each; empty: each folder's own.
 
         Raises:
             ModelError: a model cannot be found, loaded or trusted, or gives a score that is not a number.
             TaskError: a task is unknown, or its data cannot be had.
         """
         trusted = self.options.trust_remote_code
-        folders = [models.locate(ref, self.store.file_digest, trust_remote_code=trusted) for ref in refs]
+        chosen: Sequence[EngineChoice] = engines or ["auto"] * len(refs)
+        folders = [
+            models.locate(ref, self.store.file_digest, trust_remote_code=trusted, engine=engine)
+            for ref, engine in zip(refs, chosen, strict=True)
+        ]
         self._known_sources = self._sources()
         asked = [self._asked(folder) for folder in folders]
         _require_one_template(asked)
@@ -109,8 +118,10 @@ class Session:
         self._announce(builds)
         model = LazyModel(folder, self.options, self.device)
         versions = {name: str(task.VERSION) for name, task in loaded.tasks.items()}
-        found = Answers(model, builds, self.store, self.progress).collect(known, versions)
-        model.release()
+        try:
+            found = Answers(model, builds, self.store, self.progress).collect(known, versions)
+        finally:
+            model.release()
         runs: list[TaskRun] = []
         samples: dict[str, tuple[Sample, ...]] = {}
         for name, built in builds.items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from distill_eval.compare_config import NONE, CompareConfig
 from distill_eval.errors import UsageError
+from distill_eval.pipeline.parity import measure_parity
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 
@@ -46,7 +47,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     from distill_eval.evaluate.run import Session
     from distill_eval.provenance import collect
 
-    students = config.students
+    students, engines = config.students, config.engines
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
     folder = config.output_dir.expanduser()
     _check_output(folder)
@@ -62,7 +63,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     session = Session(options, store, progress, announce)
     extra = [ref for ref in dict.fromkeys(students.values()) if ref is not None and ref not in students]
     refs = [ModelRef.parse(config.teacher), *students, *extra]
-    scored = session.evaluate(refs)
+    scored = session.evaluate(refs, [config.teacher_engine, *(engines.get(ref, "auto") for ref in refs[1:])])
     teacher, *others = (Evaluated(run=one.run, samples=one.samples) for one in scored)
     known = dict(zip(refs[1:], others, strict=True))
     retention = compare_runs(
@@ -73,6 +74,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         seed=options.seed,
         provenance=collect(argv, session.device),
     )
+    retention = replace(retention, parity=measure_parity(config, others[: len(students)], store, progress))
     if not announced:  # all of it was in the cache
         for entry in {entry.task: entry for entry in retention.entries if entry.primary}.values():
             power = planned_power(entry.num_pairs, kind=entry.kind, level=config.level)

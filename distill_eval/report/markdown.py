@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill_eval.report import bought, escape, numbers, verdict
+from distill_eval.report import bought, escape, numbers, parity, verdict
 from distill_eval.report.rows import View, columns, labels, ordered
 from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions, with_notes
 from distill_eval.report.table import grid
@@ -35,6 +35,7 @@ def render(retention: Retention) -> str:
         _title(retention, view),
         _verdicts(retention, view),
         *_tables(retention, view),
+        *parity.section(retention, view.labels),
         _models(retention, view),
         findings(retention.findings),
         _how_to_repeat(retention),
@@ -117,15 +118,18 @@ def _models(retention: Retention, view: View) -> str:
     refs = [student.ref for student in retention.students]
     extra = [baseline for baseline in retention.baselines if baseline.ref not in refs]
     models = [retention.teacher, *retention.students, *extra]
-    teacher = retention.teacher
+    teacher, whole = retention.teacher, retention.teacher.num_parameters or 0
     facts = {
         "model": [escape.text(view.labels[model.ref]) for model in models],
         "role": ["teacher"] + ["student"] * len(retention.students) + ["baseline"] * len(extra),
         "parameters (of teacher)": [
-            part(numbers.count, model.num_parameters, teacher.num_parameters) for model in models
+            numbers.UNDEFINED if model.num_parameters is None else part(numbers.count, model.num_parameters, whole)
+            for model in models
         ],
         "on disk (of teacher)": [part(numbers.size, model.size_bytes, teacher.size_bytes) for model in models],
         "run in": [escape.text(model.dtype) for model in models],
+        "weights": [escape.text(model.quantization or "not quantized") for model in models],
+        "engine": [escape.text(model.engine) for model in models],
         "architecture": [escape.text(model.architecture) for model in models],
         "context (tokens)": [numbers.count(model.max_length) for model in models],
         "weights SHA-256": [escape.text(model.weights_digest[:12]) for model in models],
@@ -133,6 +137,9 @@ def _models(retention: Retention, view: View) -> str:
     }
     if facts["given as"] == facts["model"]:
         del facts["given as"]
+    for key, usual in (("weights", "not quantized"), ("engine", "hf")):
+        if set(facts[key]) == {usual}:
+            del facts[key]
     return f"## Models\n\n{plain_table(facts, numeric=_NUMERIC_FACTS)}"
 
 

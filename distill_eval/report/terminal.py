@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from distill_eval.report import bought, escape, numbers, verdict
+from distill_eval.report import bought, escape, numbers, parity, verdict
 from distill_eval.report.rows import (
     View,
     labels,
@@ -89,7 +89,8 @@ def _student(retention: Retention, decision: StudentVerdict, view: View, width: 
         against = _bought_grid(pairs, view)
         said = Text(bought.sentence(pairs, view.show))
         parts += [said, "", _rich_table(against, width), "", Text(BOUGHT), *_notes(against, view), ""]
-    return parts
+    shares = [view.show(parity.line(one, name)) for one in retention.parity if one.student_ref == decision.student_ref]
+    return [*parts, *(Text(share) for share in shares), *([""] if shares else [])]
 
 
 def _notes(content: Grid, view: View) -> list[Text]:

@@ -46,8 +46,8 @@ class ModelFacts:
     """As the user named it."""
     architecture: str
     """Class name in transformers, e.g. `LlamaForCausalLM`."""
-    num_parameters: int
-    """Shared (tied) parameters counted once."""
+    num_parameters: int | None
+    """Of the model before any quantization, shared (tied) ones counted once; `None` where its files do not tell."""
     size_bytes: int
     """Bytes of the weight files on disk."""
     dtype: str
@@ -59,3 +59,7 @@ class ModelFacts:
     """SHA-256 over the tokenizer's files."""
     max_length: int
     """Context length in tokens at which longer requests are truncated from the left."""
+    engine: str = "hf"
+    """What ran it: `hf` (transformers), `onnx` (ONNX Runtime GenAI) or `vllm`."""
+    quantization: str | None = None
+    """How its weights are packed, e.g. `compressed-tensors W8A8`, `bitsandbytes nf4`, `onnx int4`."""

@@ -145,6 +145,33 @@ class Entry:
 
 
 @record
+class EngineParity:
+    """On one task, what of a student's loss is its engine's: the unquantized weights were run on both engines.
+
+    Both are means over the same documents, in the metric's own unit; below 0 is lost where higher is better.
+    """
+
+    student_ref: str
+    engine: str
+    """That ran the student; the other is transformers."""
+    unquantized_ref: str | None
+    """The weights that ran on both; `None` when they could not be run on the student's engine."""
+    task: str | None
+    metric: str | None
+    num_docs: int
+    engine_part: Estimate
+    """The unquantized model on the student's engine minus the same on transformers."""
+    quantization_part: Estimate
+    """The student minus the unquantized model on the same engine."""
+    num_engine_flips: int | None
+    """The noise floor: documents whose 0/1 score differs between two runs of the same weights on two engines."""
+    num_quantization_flips: int | None
+    """Documents whose 0/1 score differs between the unquantized model and the student, on one engine."""
+    reason: str | None = None
+    """Why something is `None`."""
+
+
+@record
 class Finding:
     """One sentence that a reader must know before believing the table."""
 
@@ -220,4 +247,6 @@ class Retention:
     entries: tuple[Entry, ...]
     verdicts: tuple[StudentVerdict, ...]
     findings: tuple[Finding, ...]
+    parity: tuple[EngineParity, ...] = ()
+    """Of students whose engine is not that of their unquantized model; empty where there are none, or --no-parity."""
     provenance: Provenance

@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from distill_eval.errors import ModelError
-from distill_eval.evaluate.harness.lm import PLAIN_CHUNK, Recorder, SharedPrefixLM
+from distill_eval.evaluate.harness.lm import PLAIN_CHUNK, SharedPrefixLM
+from distill_eval.evaluate.harness.requests import Recorder
 from distill_eval.evaluate.scorer.linear import can_prepack, prepack
 
 FEW_SHOT = "Some questions, with answers. What is first? The first. What is next? "

@@ -6,7 +6,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill_eval.evaluate.harness import results, tasks
 from distill_eval.evaluate.harness.index import open_manager
-from distill_eval.evaluate.harness.lm import Recorder, SharedPrefixLM
+from distill_eval.evaluate.harness.lm import SharedPrefixLM
+from distill_eval.evaluate.harness.requests import Recorder
 from distill_eval.store import Store
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"

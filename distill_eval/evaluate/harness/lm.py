@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
 from distill_eval.errors import ModelError
+from distill_eval.evaluate.harness.requests import (
+    IncrementalTokens,
+    Recorder,
+    TokenPairs,
+    TokenRequests,
+    cut,
+    generate_texts,
+    greedy_request,
+    token_pairs,
+)
 from distill_eval.evaluate.harness.rolling import RollingTexts
 from distill_eval.evaluate.scorer import support
-from distill_eval.evaluate.scorer.encode import IncrementalEncoder
 from distill_eval.evaluate.scorer.generate import GenerateRequest, NonFiniteError, generate, is_plain_greedy, refuse_nan
 from distill_eval.evaluate.scorer.linear import can_prepack, prepack
 from distill_eval.evaluate.scorer.packed import LogLikelihood, PackedScorer
@@ -25,26 +33,8 @@ from distill_eval.evaluate.scorer.tree import TokenRequest
 PLAIN_CHUNK = 128
 """Requests between two journal entries on the plain path."""
 
-TokenRequests = list[tuple[tuple[str, str], list[int], list[int]]]
 
-
-@dataclass
-class Recorder:
-    """What is known of a task's responses already, and who hears of new ones."""
-
-    done: dict[int, Any] = field(default_factory=dict)
-    """Index of a request to its response."""
-    on_responses: Callable[[dict[int, Any]], None] = lambda responses: None
-    on_progress: Callable[[int, int], None] = lambda seen, total: None
-    """Units of work dealt with so far, and in all."""
-
-    def record(self, responses: dict[int, Any]) -> None:
-        """Take new responses, and pass them on."""
-        self.done.update(responses)
-        self.on_responses(responses)
-
-
-class SharedPrefixLM(HFLM):
+class SharedPrefixLM(IncrementalTokens, HFLM):
     """Gives lm-eval's own numbers with each shared token computed once.
 
     Works wherever lm-eval takes an `LM` (`lm_eval.simple_evaluate(model=SharedPrefixLM(...))`). Requests for which
@@ -76,7 +66,6 @@ class SharedPrefixLM(HFLM):
         self._rope_limit = support.rope_limit(model)
         if self._rope_limit < self.max_length:
             self.batch_size_per_gpu = 1  # in a batch, a row's angles would depend on the longest one
-        self._encoder = IncrementalEncoder(self.tokenizer, self._encode_directly)
 
     @contextmanager
     def _call(self) -> Iterator[None]:
@@ -92,21 +81,6 @@ class SharedPrefixLM(HFLM):
         finally:
             self.recorder, self.batch_size_per_gpu = Recorder(), batch_size
 
-    # ---- tokenization
-
-    def _encode_directly(self, text: str) -> list[int]:
-        ids: list[int] = super().tok_encode(text)
-        return ids
-
-    def tok_encode(
-        self, string: str, add_special_tokens: bool | None = None, left_truncate_len: int | None = None, **kwargs: Any
-    ) -> list[int]:
-        """Token ids as `HFLM.tok_encode` gives them; what is shared with the previous text is not encoded again."""
-        if add_special_tokens is None and not left_truncate_len:
-            return self._encoder(string)
-        ids: list[int] = super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
-        return ids
-
     # ---- log-likelihoods
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
@@ -121,15 +95,7 @@ class SharedPrefixLM(HFLM):
         if override_bs is not None:  # windows of lm-eval's own rolling log-likelihood
             plain: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, True, override_bs)
             return plain
-        room = self.max_length
-        for (_, text), context, continuation in requests:
-            if not context or not 0 < len(continuation) <= room:
-                raise ModelError(
-                    f"cannot score {text[:60]!r}: {len(continuation)} tokens after {len(context)}, where the model's "
-                    f"context holds {room}. Expected at least one before, and 1 to {room} to score"
-                )
-        recorder = self.recorder
-        pairs = [(context, continuation) for _, context, continuation in requests]
+        recorder, pairs = self.recorder, token_pairs(requests, self.max_length)
         if not self._score(pairs, frozenset(recorder.done), recorder.record):
             longest = max(requests, key=lambda request: len(request[1]) + len(request[2]))
             return self._in_chunks(lambda chunk: HFLM._loglikelihood_tokens(self, chunk, True), requests, [longest])
@@ -150,7 +116,7 @@ class SharedPrefixLM(HFLM):
 
     def _score(
         self,
-        pairs: Sequence[tuple[list[int], list[int]]],
+        pairs: TokenPairs,
         done: frozenset[int],
         on_scores: Callable[[dict[int, LogLikelihood]], None],
     ) -> bool:
@@ -159,8 +125,7 @@ class SharedPrefixLM(HFLM):
             return True
         if self.plain_reason:
             return False
-        size = self.max_length + 1  # what the model reads is cut on the left to its context length, as `HFLM` does
-        tokens = [TokenRequest(tuple((before + after)[-size:-1]), tuple(after)) for before, after in pairs]
+        tokens = cut(pairs, self.max_length)
         scorer = self._packed = self._packed or PackedScorer(self.model, self.batch_tokens)
         if not self._may_share(scorer, tokens):
             return False
@@ -198,7 +163,7 @@ class SharedPrefixLM(HFLM):
             ModelError: a request leaves no room for its prompt, or the model's logits are not numbers.
         """
         with self._call():
-            args = [self._greedy_args(request) for request in requests]
+            args = [greedy_request(self, request) for request in requests]
             known = [request for request in args if request is not None]
             num_tokens = max((len(request.inputs) + request.max_new_tokens for request in known), default=0)
             is_greedy = len(known) == len(args) and is_plain_greedy(self.model)
@@ -207,45 +172,11 @@ class SharedPrefixLM(HFLM):
             return self._generate(known)
 
     def _generate(self, requests: list[GenerateRequest]) -> list[str]:
-        """Greedy texts; equal requests are computed once."""
-        copies: dict[GenerateRequest, list[int]] = {}
-        for index, request in enumerate(requests):
-            copies.setdefault(request, []).append(index)
-        unique, recorder = list(copies), self.recorder
-        done = frozenset(i for i, request in enumerate(unique) if copies[request][0] in recorder.done)
-
-        def record(texts: dict[int, list[int]]) -> None:
-            responses = {}
-            for number, tokens in texts.items():
-                stop = list(unique[number].stop)
-                text = postprocess_generated_text(self.tok_decode(tokens), stop=stop, think_end_token=None)
-                responses.update(dict.fromkeys(copies[unique[number]], text))
-            recorder.record(responses)
-            recorder.on_progress(len(recorder.done), len(requests))
-
+        run = functools.partial(generate, self.model, self.tokenizer)
         try:
-            generate(self.model, self.tokenizer, unique, done=done, on_batch=record)
+            return generate_texts(self, requests, run, self.recorder)
         except NonFiniteError as error:
-            self._refuse(copies[unique[error.row]][0])
-        return [recorder.done[i] for i in range(len(requests))]
-
-    def _greedy_args(self, request: Instance) -> GenerateRequest | None:
-        """The request as greedy decoding of tokens; `None` if its settings ask for more than that."""
-        context, settings = request.args
-        kwargs: dict[str, Any] = dict(normalize_gen_kwargs(settings, self.max_gen_toks))
-        stop = handle_stop_sequences(
-            kwargs.pop("until", None), eos=self.tok_decode(self.eot_token_id, skip_special_tokens=False)
-        )
-        size = kwargs.pop("max_gen_toks")
-        if size >= self.max_length and self.backend == "causal":
-            raise ModelError(
-                f"{request.task_name} asks for {size} new tokens, but the model's context holds {self.max_length} "
-                "tokens, prompt included. Lower the task's max_gen_toks, or take another model"
-            )
-        if kwargs.pop("do_sample", False) or kwargs.pop("temperature", 0.0) or kwargs or size >= self.max_length:
-            return None
-        ids, _ = self.tok_batch_encode([context])
-        return GenerateRequest(tuple(ids[0].tolist()[-(self.max_length - size) :]), tuple(stop), size)
+            self._refuse(error.row)
 
     def _generate_plainly(self, requests: list[Instance]) -> list[str]:
         """lm-eval's own generation. It sorts its batches, so the row that is not a number is looked for one by one."""

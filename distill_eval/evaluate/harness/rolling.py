@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lm_eval import utils
 
 if TYPE_CHECKING:
-    from distill_eval.evaluate.harness.lm import Recorder
+    from distill_eval.evaluate.harness.requests import Recorder
     from distill_eval.evaluate.scorer.packed import LogLikelihood
 
 

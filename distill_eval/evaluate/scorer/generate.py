@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,9 +108,7 @@ def _generate_batch(model: Any, tokenizer: Any, requests: dict[int, GenerateRequ
     tokens_BT, mask_BT = _left_pad([requests[row].inputs for row in active], model.device)
     ends = model.generation_config.eos_token_id
     end_ids = set(ends if isinstance(ends, list) else [ends])
-    lookback = {
-        row: [len(tokenizer.encode(s, add_special_tokens=False)) + 2 for s in requests[row].stop] for row in active
-    }
+    lookback = {row: stop_lengths(tokenizer, requests[row]) for row in active}
     cache = DynamicCache(config=model.config)
     while active:
         positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)[:, -tokens_BT.shape[1] :]
@@ -128,7 +126,7 @@ def _generate_batch(model: Any, tokenizer: Any, requests: dict[int, GenerateRequ
         going = []
         for place, (row, token) in enumerate(zip(active, next_B.tolist(), strict=True)):
             texts[row].append(token)
-            if not _is_finished(tokenizer, texts[row], requests[row], end_ids, lookback[row]):
+            if not is_finished(tokenizer, texts[row], requests[row], end_ids, lookback[row]):
                 going.append(place)
         if len(going) < len(active):
             keep = torch.tensor(going, dtype=torch.long, device=model.device)
@@ -158,9 +156,15 @@ def _refuse_nan(largest_B: Tensor, rows: Sequence[int]) -> None:
         raise NonFiniteError(rows[int(wrong[0])])
 
 
-def _is_finished(
-    tokenizer: Any, text: list[int], request: GenerateRequest, end_ids: set[int], lookback: list[int]
+def stop_lengths(tokenizer: Any, request: GenerateRequest) -> list[int]:
+    """How many tokens at a text's end may hold each stop string."""
+    return [len(tokenizer.encode(stop, add_special_tokens=False)) + 2 for stop in request.stop]
+
+
+def is_finished(
+    tokenizer: Any, text: list[int], request: GenerateRequest, end_ids: Collection[int], lookback: list[int]
 ) -> bool:
+    """Whether a text ends here: at its full length, an end-of-text token, or a stop string (see `stop_lengths`)."""
     if len(text) >= request.max_new_tokens or text[-1] in end_ids:
         return True
     return any(stop in tokenizer.decode(text[-size:]) for stop, size in zip(request.stop, lookback, strict=True))

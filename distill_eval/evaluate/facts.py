@@ -1,0 +1,100 @@
+"""What a report says about a model, read off its files: the same whatever engine runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distill_eval import checkpoint
+from distill_eval.engine import GENAI_CONFIG
+from distill_eval.errors import ModelError, boundary
+from distill_eval.evaluate.models import ModelFolder, onnx_files
+from distill_eval.schema.model import ModelFacts
+
+EXPORT = "export.json"
+"""What `distill-eval export` says of the model it wrote."""
+
+
+def read_facts(folder: ModelFolder, *, dtype: str, max_length: int, trust_remote_code: bool) -> ModelFacts:
+    """Facts of a model folder.
+
+    Args:
+        folder: Which.
+        dtype: In which it is run.
+        max_length: Tokens that its engine reads.
+        trust_remote_code: Whether code of its own says what class it is.
+
+    Raises:
+        ModelError: its configuration cannot be read.
+    """
+    files = onnx_files(folder.path) if folder.engine == "onnx" else checkpoint.weight_files(folder.path)
+    with boundary(ModelError, f"{folder.ref}: the configuration in {folder.path} cannot be read"):
+        has_config = (folder.path / "config.json").is_file()
+        shape = _built(folder.path, trust_remote_code) if has_config else _exported(folder.path)
+        packed = quantization(folder.path)
+    architecture, num_parameters, vocab_size = shape
+    return ModelFacts(
+        ref=str(folder.ref),
+        architecture=architecture,
+        num_parameters=num_parameters,
+        size_bytes=sum(path.stat().st_size for path in files),
+        dtype=dtype,
+        vocab_size=vocab_size,
+        weights_digest=folder.weights_digest,
+        tokenizer_digest=folder.tokenizer_digest,
+        max_length=max_length,
+        engine=folder.engine,
+        quantization=packed,
+    )
+
+
+def _built(folder: Path, trust_remote_code: bool) -> tuple[str, int, int]:
+    """Class, parameters and vocabulary of the model without its quantization, whose weights are never there."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = kind.from_config(config, trust_remote_code=trust_remote_code)
+    model.tie_weights()
+    return type(model).__name__, int(model.num_parameters()), int(config.get_text_config().vocab_size)
+
+
+def _exported(folder: Path) -> tuple[str, int | None, int]:
+    """The same of an ONNX folder without the model's config: then only our export says how many parameters."""
+    own = _read(folder / GENAI_CONFIG)["model"]
+    said = _read(folder / EXPORT)
+    return str(said.get("architecture") or own["type"]), said.get("num_parameters"), int(own["vocab_size"])
+
+
+def quantization(folder: Path) -> str | None:
+    """How the folder's weights are packed, e.g. `compressed-tensors W8A8`; `None` when they are not."""
+    if (folder / GENAI_CONFIG).is_file():
+        precision = _read(folder / EXPORT).get("precision", "of unknown precision")
+        return None if precision == "fp32" else f"onnx {precision}"
+    packed = _read(folder / "config.json").get("quantization_config") or {}
+    return f"{packed.get('quant_method', 'unknown')} {_bits(packed)}".strip() if packed else None
+
+
+def _bits(packed: dict[str, Any]) -> str:
+    """The scheme, in the words of compressed-tensors and bitsandbytes."""
+    if packed.get("load_in_8bit"):
+        return "int8"
+    if packed.get("load_in_4bit"):
+        return str(packed.get("bnb_4bit_quant_type", "4 bit"))
+    groups = packed.get("config_groups") or {}
+    found = [(group.get("weights") or {}, group.get("input_activations") or {}) for group in groups.values()]
+    schemes = [f"W{weights.get('num_bits')}A{inputs.get('num_bits', 16)}" for weights, inputs in found]
+    if not schemes and packed.get("bits"):
+        schemes = [f"W{packed['bits']}A{packed.get('act_bits') or 16}"]
+    return ", ".join(dict.fromkeys(schemes))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file's content; nothing when it is not there."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
