@@ -59,6 +59,10 @@ VERBS = {
         "distill_eval.distill.answer.config:AnswerConfig",
         "Have a teacher answer prompts, as a data set to train students on.",
     ),
+    "export": (
+        "distill_eval.export.config:ExportConfig",
+        "Write a model as an ONNX graph, and prove on text that it is the same model.",
+    ),
     "run": (
         "distill_eval.pipeline.run_config:RunConfig",
         "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
@@ -74,6 +78,7 @@ RUN = {
     "CurvesConfig": "training:curves",
     "CacheTeacherConfig": "training:cache_teacher",
     "AnswerConfig": "training:answer",
+    "ExportConfig": "variants:export",
     "RunConfig": "run:run_recipe",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",
