@@ -17,7 +17,6 @@ from distill_eval.schema.export import Precision
 ARCHITECTURES = (
     "Ernie4_5ForCausalLM",
     "Gemma2ForCausalLM",
-    "Gemma3ForCausalLM",
     "GemmaForCausalLM",
     "GraniteForCausalLM",
     "HunYuanDenseV1ForCausalLM",
@@ -31,7 +30,10 @@ ARCHITECTURES = (
     "Qwen3ForCausalLM",
     "SmolLM3ForCausalLM",
 )
-"""Of the builder's, the dense text models; it names them in an if-chain, so there is no list to ask it for."""
+"""Of the builder's, the dense text models; it names them in an if-chain, so there is no list to ask it for. Gemma 3 is
+left out: the builder (0.18.0) does not read the rotary parameters that transformers 5 gives it."""
+_HEAD_SIZES = 16
+"""GroupQueryAttention computes heads of a multiple of this size."""
 _ALGORITHMS: dict[Algorithm, str] = {
     "rtn": "default",
     "k-quant": "k_quant",
@@ -53,15 +55,19 @@ class Rounding(NamedTuple):
     accuracy_level: int
 
 
-def check_architecture(name: str, ref: str) -> None:
-    """Refuse a model that the builder does not know.
+def check_architecture(name: str, ref: str, model_config: Any) -> None:
+    """Refuse a model that the builder does not know, or whose graph would not run.
 
     Raises:
         ModelError: see above; with the names that it may be a misspelling of, or all.
     """
     if name not in ARCHITECTURES:
-        unknown(
-            f"architecture of {ref!r} for ONNX Runtime GenAI's model builder", name, ARCHITECTURES, error=ModelError
+        what = f"architecture of {ref!r} for ONNX Runtime GenAI's model builder"
+        unknown(what, name, ARCHITECTURES, error=ModelError)
+    size = _head_size(model_config)
+    if size % _HEAD_SIZES:
+        raise ModelError(
+            f"{ref!r} has heads of {size}: ONNX Runtime's GroupQueryAttention computes multiples of {_HEAD_SIZES}"
         )
 
 
@@ -73,21 +79,28 @@ def choose_rounding(config: ExportConfig, model_config: Any) -> Rounding | None:
     """
     if not config.is_quantized:
         return None
-    head_dim = getattr(model_config, "head_dim", None) or model_config.hidden_size // model_config.num_attention_heads
     widths = sorted(
-        {model_config.hidden_size, model_config.intermediate_size, head_dim * model_config.num_attention_heads}
+        {
+            model_config.hidden_size,
+            model_config.intermediate_size,
+            _head_size(model_config) * model_config.num_attention_heads,
+        }
     )
-    fitting = [size for size in BLOCK_SIZES if not any(width % size for width in widths)]
-    said = " and ".join(map(str, widths))
+    algorithm = config.int4_algorithm or "rtn"
+    at_once = 1 if algorithm == "rtn" else 2  # k-quant packs the zero points of two blocks into a byte
+    fitting = [size for size in BLOCK_SIZES if not any(width % (at_once * size) for width in widths)]
+    said, twice = " and ".join(map(str, widths)), " into an even number of blocks" if at_once == 2 else ""
     if not fitting:
-        raise UsageError(f"--precision {config.precision}: no block of 16 weights or more divides the widths {said}")
+        raise UsageError(
+            f"--precision {config.precision}: no block of 16 weights or more divides the widths {said}{twice}"
+        )
     if config.block_size is not None and config.block_size not in fitting:
         known = " or ".join(map(str, fitting))
-        raise UsageError(f"--block-size {config.block_size} does not divide the widths {said}: type {known}")
+        raise UsageError(f"--block-size {config.block_size} does not divide the widths {said}{twice}: type {known}")
     default = next((size for size in fitting if size <= _LARGEST_BLOCK[config.precision]), fitting[-1])
     level = config.accuracy_level
     return Rounding(
-        algorithm=config.int4_algorithm or "rtn",
+        algorithm=algorithm,
         block_size=config.block_size or default,
         accuracy_level=DEFAULT_ACCURACY_LEVEL if level is None else level,
     )
@@ -121,15 +134,21 @@ def build(
 
     from distill_eval.export.graph import share_embedding
 
-    options = []
+    options = [
+        "windowed_kv_cache=false"
+    ]  # a window's shortened cache refuses a batch or tokens that are appended later
     if rounding is not None:
-        options = [
+        options += [
             f"block_size={rounding.block_size}",
             f"accuracy_level={rounding.accuracy_level}",
             f"algo_config={_ALGORITHMS[rounding.algorithm]}",
         ]
-    if precision == "int4" and not tied and options[2:] == ["algo_config=default"]:
+    if precision == "int4" and not tied and rounding is not None and rounding.algorithm == "rtn":
         options.append("op_types_to_quantize=MatMul/Gather")  # else an embedding of its own stays in float32
+    if precision == "int8" and tied:
+        options.append(
+            "shared_embeddings=false"
+        )  # it would try to share 8-bit weights, and cannot: see share_embedding
     paths = str(source), str(source), str(built), precision, device, str(scratch)
     with boundary(ModelError, "ONNX Runtime GenAI's model builder failed"), quiet():
         builder.create_model(*paths, **builder.parse_extra_options(*paths, options))
@@ -137,3 +156,8 @@ def build(
             share_embedding(built / GRAPH)
         copy_unchanged(source, built)
         (built / "config.json").write_bytes((source / "config.json").read_bytes())  # a tokenizer's class may hang on it
+
+
+def _head_size(model_config: Any) -> int:
+    size = getattr(model_config, "head_dim", None)
+    return int(size or model_config.hidden_size // model_config.num_attention_heads)

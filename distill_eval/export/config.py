@@ -16,8 +16,8 @@ Algorithm = Literal["rtn", "k-quant", "k-quant-last", "k-quant-mixed"]
 BLOCK_SIZES = (256, 128, 64, 32, 16)
 ACCURACY_LEVELS = (0, 1, 4)
 DEFAULT_ACCURACY_LEVEL = 4
-SHORTEST = 8
-"""Tokens of the shortest parity text: an eighth of the longest is to be a text still."""
+SHORTEST = 16
+"""Tokens of the longest parity text, at least: an eighth of it has a next token still."""
 _DEVICE = re.compile(r"cpu|cuda")
 
 
@@ -74,7 +74,7 @@ class ExportConfig:
 def _check_numbers(config: ExportConfig) -> None:
     at_least = {
         "--text-samples": (config.text_samples, 2),
-        "--text-length": (config.text_length, 8 * SHORTEST),
+        "--text-length": (config.text_length, SHORTEST),
         "--seed": (config.seed, 0),
     }
     for option, (value, least) in at_least.items():

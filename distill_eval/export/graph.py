@@ -114,6 +114,8 @@ def _num_items(weight: Any) -> int:
 
 
 def _item_bits(weight: Any) -> int:
+    if weight.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        return 4  # two to a byte on disk, one in numpy
     return 8 * int(helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize)
 
 

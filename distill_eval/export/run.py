@@ -104,7 +104,7 @@ def _prepare(config: ExportConfig) -> _Job:
     require(not missing, f"export needs {', '.join(missing)}, not installed here. Type: {INSTALL}")
     rounding = None
     if original.kind == "causal":
-        builder.check_architecture(original.architecture, str(ref))
+        builder.check_architecture(original.architecture, str(ref), original.config)
         rounding = builder.choose_rounding(config, original.config)
     else:
         _check_classifier(config, original)
