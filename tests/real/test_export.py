@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import MODEL
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distill_eval import cli
 
 TEXT = ("--text", "EleutherAI/wikitext_document_level", "--text-subset", "wikitext-2-raw-v1", "--text-split", "test")
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
