@@ -63,6 +63,10 @@ VERBS = {
         "distill_eval.export.config:ExportConfig",
         "Write a model as an ONNX graph, and prove on text that it is the same model.",
     ),
+    "quantize": (
+        "distill_eval.quantize.config:QuantizeConfig",
+        "Make an INT8 or INT4 variant of a model, load it again, and measure what that did to it.",
+    ),
     "run": (
         "distill_eval.pipeline.run_config:RunConfig",
         "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
@@ -79,6 +83,7 @@ RUN = {
     "CacheTeacherConfig": "training:cache_teacher",
     "AnswerConfig": "training:answer",
     "ExportConfig": "variants:export",
+    "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",
@@ -151,7 +156,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    for library in ("lm_eval", "datasets", "transformers", "huggingface_hub"):
+    for library in ("lm_eval", "datasets", "transformers", "huggingface_hub", "bitsandbytes"):
         logging.getLogger(library).setLevel(logging.ERROR)
 
 

@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 from distill_eval.schema.answers import AnswersRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
+from distill_eval.schema.quant import QuantRun
+from distill_eval.schema.export import ExportRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
@@ -28,8 +30,10 @@ ARTIFACTS = {
     "retention.json": Retention,
     "student.json": StudentInit,
     "distill.json": DistillRun,
+    "quant.json": QuantRun,
     "sweep.json": SweepRun,
     "teacher-cache.json": CacheManifest,
+    "export.json": ExportRun,
     "run.json": RecipeRun,
     "answers.json": AnswersRun,
 }

@@ -89,7 +89,8 @@ def load(folder: Path, *, name: str | None = None, dtype: Dtype = "auto", device
     _check_kind(config, name or str(folder))
     _check_library(config, what)
     with boundary(ModelError, what):
-        model, info = AutoModelForCausalLM.from_pretrained(
+        auto: Any = AutoModelForCausalLM
+        model, info = auto.from_pretrained(
             folder,
             config=config,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),

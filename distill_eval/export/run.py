@@ -231,7 +231,7 @@ def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
         graph=made.graph,
         seconds=made.seconds,
         parity=made.parity,
-        provenance=collect(argv, choose_device(config.device)),
+        provenance=collect(argv, config.device, ("onnx", "onnxruntime", "onnxruntime-genai")),
     )
 
 

@@ -16,7 +16,7 @@ from distill_eval.errors import ModelError, boundary
 from distill_eval.quantize.schemes import SCHEMES
 from distill_eval.schema.quant import Scheme
 
-MAX_BATCH_TOKENS = 4096
+MAX_BATCH_TOKENS = 2048
 """Tokens per tuning step; the samples of a step are drawn anew each time."""
 
 
@@ -42,21 +42,13 @@ def write_tuned(
     """
     with boundary(ModelError, "auto-round cannot quantize this model"):
         from auto_round import AutoRound, SignRoundConfig
-        from auto_round.schemes import QuantizationScheme
 
         logging.getLogger("autoround").setLevel(logging.ERROR)
-        facts = SCHEMES[scheme]
-        inputs: dict[str, Any] = {"act_bits": 16}
-        if facts.activation_bits == 8:
-            inputs = {"act_bits": 8, "act_data_type": "int", "act_group_size": -1, "act_sym": True, "act_dynamic": True}
-        wanted = QuantizationScheme(
-            bits=facts.weight_bits, group_size=group_size or -1, sym=symmetric, data_type="int", **inputs
-        )
         length = len(samples_T[0])
         tuned = AutoRound(
             model,
             tokenizer=tokenizer,
-            scheme=wanted,
+            scheme=_wanted(scheme, group_size=group_size, symmetric=symmetric),
             alg_configs=SignRoundConfig(iters=iterations),
             layer_config={name: {"bits": 16, "act_bits": 16} for name in ignored},
             dataset=[{"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]} for ids in samples_T],
@@ -69,3 +61,16 @@ def write_tuned(
         )
         _, written = tuned.quantize_and_save(str(output), format="llm_compressor")
     return Path(written[0] if isinstance(written, list) else written)
+
+
+def _wanted(scheme: Scheme, *, group_size: int | None, symmetric: bool) -> Any:
+    """The scheme in auto-round's terms."""
+    from auto_round.schemes import QuantizationScheme
+
+    facts = SCHEMES[scheme]
+    inputs: dict[str, Any] = {"act_bits": 16}
+    if facts.activation_bits == 8:
+        inputs = {"act_bits": 8, "act_data_type": "int", "act_group_size": -1, "act_sym": True, "act_dynamic": True}
+    return QuantizationScheme(
+        bits=facts.weight_bits, group_size=group_size or -1, sym=symmetric, data_type="int", **inputs
+    )

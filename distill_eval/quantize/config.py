@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import field
 from pathlib import Path
+from typing import Literal
 
 from distill_eval.errors import require
-from distill_eval.quantize.schemes import SCHEMES, check_algorithm, check_scheme
+from distill_eval.quantize.schemes import SCHEMES, SchemeFacts, check_algorithm, read_scheme
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
+from distill_eval.schema.quant import Scheme
 
 DEFAULT_ITERATIONS = 200
+Way = Literal["rtn", "autoround", "bitsandbytes"]
 
 
 @record
@@ -60,9 +63,26 @@ class QuantizeConfig:
 
     def __post_init__(self) -> None:
         ModelRef.parse(self.model)
-        check_scheme(self.scheme)
+        read_scheme(self.scheme)
         _check_numbers(self)
         _check_together(self)
+
+    @property
+    def known_scheme(self) -> Scheme:
+        """The scheme."""
+        return read_scheme(self.scheme)
+
+    @property
+    def facts(self) -> SchemeFacts:
+        """What the scheme is."""
+        return SCHEMES[self.known_scheme]
+
+    @property
+    def way(self) -> Way:
+        """What quantizes."""
+        if self.facts.backend == "bitsandbytes":
+            return "bitsandbytes"
+        return "autoround" if self.algorithm == "autoround" else "rtn"
 
 
 def _check_numbers(config: QuantizeConfig) -> None:
@@ -82,10 +102,9 @@ def _check_numbers(config: QuantizeConfig) -> None:
 
 
 def _check_together(config: QuantizeConfig) -> None:
-    facts = next(facts for name, facts in SCHEMES.items() if name == config.scheme)
     if config.algorithm is not None:
         check_algorithm(config.algorithm)
-    bitsandbytes = facts.backend == "bitsandbytes"
+    bitsandbytes = config.way == "bitsandbytes"
     given = {
         "--algorithm": config.algorithm is not None,
         "--group-size": config.group_size is not None,

@@ -16,6 +16,8 @@ from distill_eval.schema.model import ModelRef
 
 _FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """What vLLM runs as one matrix product, which has one scheme."""
+HEAD = "lm_head"
+"""Stands for the output projection whatever its name."""
 
 
 class Layers(NamedTuple):
@@ -51,16 +53,19 @@ def read_layers(ref: ModelRef, folder: Path, ignore: Sequence[str]) -> Layers:
     if getattr(config, "quantization_config", None) is not None:
         method = dict(_plain(config.quantization_config)).get("quant_method", "some method")
         raise ModelError(f"{str(ref)!r} is quantized already ({method}): name the unquantized model")
-    with boundary(ModelError, f"{str(ref)!r} is no causal language model that transformers knows"), torch.device("meta"):
+    with (
+        boundary(ModelError, f"{str(ref)!r} is no causal language model that transformers knows"),
+        torch.device("meta"),
+    ):
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     model.tie_weights()
     found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    inside = {name: module for name, module in found.items() if module is not model.get_output_embeddings()}
-    if not inside:
+    head = next((name for name, module in found.items() if module is model.get_output_embeddings()), HEAD)
+    if not found.keys() - {head}:
         raise ModelError(
             f"{type(model).__name__} has no linear layers but its head (GPT-2 has Conv1D): the schemes know linear ones"
         )
-    ignored = matching(tuple(found), ignore)
+    ignored = matching(tuple(found), [head if pattern == HEAD else pattern for pattern in ignore], may_lack=head)
     kept = {name: module for name, module in found.items() if name not in ignored}
     require(bool(kept), f"--ignore {','.join(ignore)}: that leaves nothing to quantize")
     embeddings = {module for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module}
@@ -75,16 +80,16 @@ def read_layers(ref: ModelRef, folder: Path, ignore: Sequence[str]) -> Layers:
     )
 
 
-def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+def matching(names: Sequence[str], patterns: Sequence[str], *, may_lack: str = "") -> tuple[str, ...]:
     """The layers that a pattern names: wholly, by their last part, or with wildcards.
 
     Raises:
-        UsageError: a pattern names no layer; `lm_head` may always be named.
+        UsageError: a pattern names no layer; `may_lack` may be named nevertheless.
     """
     found: dict[str, None] = {}
     for pattern in patterns:
         hits = [name for name in names if fnmatchcase(name, pattern) or name.rpartition(".")[2] == pattern]
-        if not hits and pattern != "lm_head":
+        if not hits and pattern != may_lack:
             guesses = nearest(pattern, {name.rpartition(".")[2] for name in names} | set(names))
             hint = f" Did you mean {' or '.join(guesses)}?" if guesses else f" Layers: {', '.join(names[:8])}, ..."
             require(condition=False, message=f"--ignore {pattern}: no such linear layer.{hint}")

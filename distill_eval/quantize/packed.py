@@ -109,7 +109,7 @@ def _round(layer: str, weight: Tensor, scheme: Any) -> Mapping[str, Tensor]:
     scale, zero_point = calculate_qparams(low, high, args)
     scale = scale.to(weight.dtype)  # as it is kept, and as engines will read it: rounded before it is divided by
     state = {"weight": weight.float(), "weight_scale": scale.float(), "weight_zero_point": zero_point}
-    packed = _compressor(scheme)[1].compress(state, scheme)
+    packed: dict[str, Tensor] = _compressor(scheme)[1].compress(state, scheme)
     return packed | {"weight_scale": scale}
 
 

@@ -22,8 +22,7 @@ class SchemeFacts(NamedTuple):
     grouped: bool
     """Whether weights have one scale per group by default, else one per output channel."""
     max_kl: float
-    """Nats per token that a well-made variant stays below, by default: about 1 % (8 bits) and 10 % (4 bits) of a small
-    model's perplexity."""
+    """Nats per token above which a variant is warned of unless --max-kl says otherwise: chosen, not derived."""
 
 
 SCHEMES: dict[Scheme, SchemeFacts] = {
@@ -35,25 +34,27 @@ SCHEMES: dict[Scheme, SchemeFacts] = {
 }
 
 _NOT_HERE = {
-    "gptq": "no kept GPTQ implementation shares an environment with transformers 5.19 and vLLM (gptqmodel wants a newer "
-    "transformers, llmcompressor another compressed-tensors). Take autoround, which tunes the rounding, too",
+    "gptq": "no kept GPTQ implementation shares an environment with transformers 5.19 and vLLM (gptqmodel wants a "
+    "newer transformers, llmcompressor another compressed-tensors). Take autoround, which tunes the rounding, too",
     "awq": "AWQ is not offered: autoround tunes the rounding at the same size",
 }
 
 
-def check_scheme(scheme: str) -> None:
-    """Refuse an unknown scheme, with the nearest known one.
+def read_scheme(scheme: str) -> Scheme:
+    """The scheme of this name.
 
     Raises:
-        UsageError: it is not one of `SCHEMES`.
+        UsageError: there is none; the nearest known ones are offered, whatever their case.
     """
-    if scheme not in SCHEMES:
-        same = [known for known in SCHEMES if known.lower() == scheme.lower()]
-        if same:
-            raise UsageError(f"unknown scheme {scheme!r}. Did you mean {same[0]!r}? Known: {', '.join(sorted(SCHEMES))}")
-        if not nearest(scheme, SCHEMES) and nearest(scheme.upper(), SCHEMES):
-            scheme = scheme.upper()
-        unknown("scheme", scheme, SCHEMES)
+    for known in SCHEMES:
+        if known == scheme:
+            return known
+    cases = {known.lower(): known for known in SCHEMES}
+    guess = nearest(scheme.lower(), cases, count=1)
+    if guess:
+        known_ones = ", ".join(sorted(SCHEMES))
+        raise UsageError(f"unknown scheme {scheme!r}. Did you mean {cases[guess[0]]!r}? Known: {known_ones}")
+    return unknown("scheme", scheme, SCHEMES)
 
 
 def check_algorithm(algorithm: str) -> None:

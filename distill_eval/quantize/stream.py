@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class SafetensorsStream:
         self._file.write(data.data)
         self._offset = end
 
-    def __enter__(self) -> SafetensorsStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -19,7 +19,7 @@ from distill_eval.student.architectures import FFN, HEADS, HIDDEN, POOLED, WHOLE
 from distill_eval.student.depth import find_layers
 from distill_eval.student.loss import Loss, measure_loss
 from distill_eval.student.teacher import Kind
-from distill_eval.student.tell import Each, in_silence
+from distill_eval.tell import Each, in_silence
 
 Key = tuple[Axis, int | None]
 """An axis, and the layer unless all layers share it."""

@@ -28,8 +28,8 @@ from distill_eval.student.importance import Importance, measure_importance, meas
 from distill_eval.student.loss import Loss, measure_loss, require_answers
 from distill_eval.student.plan import Plan, make_plan
 from distill_eval.student.teacher import Teacher, fetch_weights, locate, read_teacher
-from distill_eval.student.tell import Each, telling
 from distill_eval.student.width import choose_channels, narrow
+from distill_eval.tell import Each, telling
 
 ARTIFACT = "student.json"
 

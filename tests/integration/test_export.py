@@ -61,6 +61,7 @@ def test_fp32_is_the_same_model_at_once_in_batches_and_from_the_cache(models, tm
     assert [(one.num_tokens, one.first_difference) for one in parity.greedy] == [(64, None), (64, None)]
     assert done.graph.num_weights_by_bits == {"32": 31}  # qkv, o, gate, up, down of 6 layers, and the head
     assert done.original_embedding_bytes == done.graph.embedding_bytes == 2 * 260 * 32 * 4
+    assert set(done.provenance.versions) > {"onnxruntime", "onnxruntime-genai", "onnx", "torch"}
     assert from_json(ExportRun, (tmp_path / "out" / "export.json").read_text(), source="export.json") == done
 
 

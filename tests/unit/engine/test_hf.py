@@ -78,7 +78,7 @@ def test_another_kind_of_model_is_refused(tiny, architecture):
 
 def test_a_library_that_is_missing_is_named_with_its_pip_install(tiny):
     edit_config(tiny[0], quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(ModelError, match="quantized with gptq, which needs gptqmodel. Type: pip install gptqmodel"):
+    with pytest.raises(ModelError, match=r"quantized with gptq, which needs gptqmodel\. Type: pip install gptqmodel"):
         hf.load(tiny[0])
 
 

@@ -1,6 +1,6 @@
 """How far a measurement is: a line at the start, at most one in ten seconds, one at the end."""
 
-from distill_eval.student.tell import telling
+from distill_eval.tell import telling
 
 
 def test_lines_come_now_and_then_with_the_time_left():

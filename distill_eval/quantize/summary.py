@@ -1,0 +1,87 @@
+"""The record of a finished quantization, and what its reader is warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from distill_eval import checkpoint
+from distill_eval.provenance import collect, package_version
+from distill_eval.quantize.config import DEFAULT_ITERATIONS, Way
+from distill_eval.quantize.job import LIBRARIES, Job
+from distill_eval.quantize.measure import Folder
+from distill_eval.schema.quant import Check, KeptBest, LayerError, QuantRun
+
+
+class Made(NamedTuple):
+    """A variant on disk and what was measured of it."""
+
+    folder: Folder
+    seconds: float
+    check: Check
+    errors: list[LayerError]
+
+
+def summarize(
+    job: Job, made: Made, ignored: tuple[str, ...], kept_best: KeptBest | None, argv: Sequence[str]
+) -> QuantRun:
+    """Everything that is known of the variant.
+
+    Args:
+        job: What was asked.
+        made: What came of it.
+        ignored: Layers that were to stay in high precision.
+        kept_best: How those were chosen that stay besides `--ignore`.
+        argv: The command line.
+    """
+    config, layers, folder = job.config, job.layers, made.folder
+    quantized = tuple(name for name in layers.widths if name in folder.quantized)
+    left = tuple(name for name in layers.widths if name not in folder.quantized and name not in ignored)
+    num = sum(layers.num_parameters_in[name] for name in quantized)
+    library = LIBRARIES[config.way][1]
+    model_files = [job.source / "config.json", *checkpoint.weight_files(job.source)]
+    return QuantRun(
+        model=job.ref,
+        model_commit=job.source.name if job.source.parent.name == "snapshots" else None,
+        model_digest=checkpoint.content_digest(model_files),
+        architecture=layers.architecture,
+        scheme=config.known_scheme,
+        algorithm=None if config.way == "bitsandbytes" else config.way,
+        symmetric=config.symmetric,
+        group_size=job.group_size,
+        double_quant=config.double_quant,
+        iterations=(config.iterations or DEFAULT_ITERATIONS) if config.way == "autoround" else None,
+        seed=config.seed,
+        library=f"{library} {package_version(library)}",
+        quantized_layers=quantized,
+        ignored_layers=ignored + left,
+        tied_embeddings=layers.tied_embeddings,
+        num_parameters=layers.num_parameters,
+        num_parameters_quantized=num,
+        embedding_bytes=sum(folder.bytes_of.get(name, 0) for name in layers.embeddings),
+        size_bytes_original=sum(file.stat().st_size for file in checkpoint.weight_files(job.source)),
+        size_bytes=folder.size_bytes,
+        bits_per_weight=8 * folder.size_bytes / layers.num_parameters,
+        seconds=made.seconds,
+        layer_errors=tuple(made.errors),
+        kept_best=kept_best,
+        check=made.check,
+        warnings=tuple(_warnings(made.check, left, config.way)),
+        provenance=collect(argv, job.device),
+    )
+
+
+def _warnings(check: Check, left: Sequence[str], way: Way) -> list[str]:
+    found = []
+    if check.mean_kl > check.max_kl:
+        found.append(
+            f"the mean KL to the original is {check.mean_kl:.4f} nats per token, {check.mean_kl / check.max_kl:.1f} "
+            f"times the bound of {check.max_kl:g} (--max-kl). Try --algorithm autoround, --keep-best, a smaller "
+            "--group-size or a scheme with more bits"
+        )
+    if left:
+        found.append(
+            f"{way} left {len(left)} layers in high precision although they were to be quantized, e.g. {left[0]}: "
+            "their shapes do not fit"
+        )
+    return found
