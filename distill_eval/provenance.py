@@ -34,9 +34,10 @@ def collect(argv: Sequence[str], device: str, packages: Sequence[str] = ()) -> P
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )
     hardware = f"{device}, {platform.machine()}, {threads} threads" if device == "cpu" else device
+    names = (*PACKAGES, *packages)
     return Provenance(
         command="distill-eval " + shlex.join(argv),
-        versions={"python": platform.python_version()} | {name: package_version(name) for name in (*PACKAGES, *packages)},
+        versions={"python": platform.python_version()} | {name: package_version(name) for name in names},
         hardware=hardware,
         git_commit=_git_commit(),
     )

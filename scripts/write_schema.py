@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 from distill_eval.schema.answers import AnswersRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
-from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.export import ExportRun
+from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit

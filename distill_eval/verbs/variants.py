@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from distill_eval.quantize.config import QuantizeConfig
 
 
+def quantize(config: QuantizeConfig, argv: Sequence[str]) -> int:
+    """Quantize a model, and print what that did to it."""
+    from distill_eval import pipeline
+
+    done = pipeline.quantize(config, argv=argv, say=say)
+    ratio = done.size_bytes / done.size_bytes_original
+    size = f"{done.size_bytes / 1e6:.1f} of {done.size_bytes_original / 1e6:.1f} MB, {ratio:.2f}x"
+    print(f"{len(done.quantized_layers)} layers quantized, {len(done.ignored_layers)} left; {size}")
+    agreement = f"top-1 agreement {done.check.top1_agreement:.1%}"
+    print(f"Mean KL to the original on held-out text: {done.check.mean_kl:.4f} nats per token, {agreement}")
+    for warning in done.warnings:
+        print(f"Warning: {warning}")
+    print(f"Variant: {config.output_dir}; what was done and what it cost: {config.output_dir / 'quant.md'}")
     return 0
 
 
