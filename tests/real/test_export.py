@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import onnxruntime_genai
 import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -31,7 +32,7 @@ def run_readme(folder):
 
 
 def test_smollm2_in_fp32_is_the_same_model_and_runs_alone(tmp_path):
-    done = export(MODEL, tmp_path / "out", "--text-samples", "4", "--text-length", "128")
+    done = export(MODEL, tmp_path / "out", "--text-samples", "4", "--text-length", "64")
     for way in ("whole", "padded", "cached"):
         found = done["parity"][way]
         assert found["max_relative_diff"] < 1e-4
@@ -43,7 +44,7 @@ def test_smollm2_in_fp32_is_the_same_model_and_runs_alone(tmp_path):
 
 
 def test_smollm2_in_int8_and_int4_reports_what_it_lost(tmp_path):
-    few = ("--text-samples", "4", "--text-length", "64")
+    few = ("--text-samples", "4", "--text-length", "32")
     int8 = export(MODEL, tmp_path / "int8", "--precision", "int8", *few)
     int4 = export(MODEL, tmp_path / "int4", "--precision", "int4", *few)
     assert int8["graph"]["size_bytes"] < 0.55 * int8["original_size_bytes"]
@@ -55,13 +56,7 @@ def test_smollm2_in_int8_and_int4_reports_what_it_lost(tmp_path):
     assert lost8["mean_kl"] < lost4["mean_kl"] < 2
     assert lost8["top1_agreement"] > 0.85 > lost4["top1_agreement"]
     assert run_readme(tmp_path / "int8").startswith("The capital of France is")
-
-
-def test_the_tokenizer_of_genai_is_the_models_own(tmp_path):
-    import onnxruntime_genai
-
-    export(MODEL, tmp_path / "out", "--precision", "int4", "--text-samples", "2", "--text-length", "16")
-    theirs = onnxruntime_genai.Tokenizer(onnxruntime_genai.Model(str(tmp_path / "out")))
+    theirs = onnxruntime_genai.Tokenizer(onnxruntime_genai.Model(str(tmp_path / "int4")))
     ours = AutoTokenizer.from_pretrained(MODEL)
     for text in ("The capital of France is Paris.", "  two  spaces\n\nand 12345 lines", "naïve café, 東京"):
         assert theirs.encode(text).tolist() == ours(text)["input_ids"]
