@@ -60,10 +60,10 @@ def draw_pieces(text: TextSource, tokenizer: Any) -> Samples:
     num, length = text.num_samples, text.length
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     tokens: list[int] = []
-    for document in _documents(text):
+    for document in documents(text):
         tokens += tokenizer(document)["input_ids"] + end
         if len(tokens) >= num * length:
-            return _drawn(text, list(torch.tensor(tokens[: num * length]).view(num, length)))
+            return samples_of(text, list(torch.tensor(tokens[: num * length]).view(num, length)))
     enough = len(tokens) // length
     hint = f"{text.option}-samples {enough}" if enough else f"{text.option}-length {max(2, len(tokens))}"
     raise UsageError(
@@ -81,13 +81,14 @@ def draw_documents(text: TextSource, tokenizer: Any) -> Samples:
     num = text.num_samples
     ids = [
         torch.tensor(tokenizer(document, truncation=True, max_length=text.length)["input_ids"])
-        for document, _ in zip(_documents(text), range(num), strict=False)
+        for document, _ in zip(documents(text), range(num), strict=False)
     ]
     require(len(ids) == num, f"{text.said} has {len(ids)} texts, fewer than {text.option}-samples {num}: lower it")
-    return _drawn(text, ids)
+    return samples_of(text, ids)
 
 
-def _drawn(text: TextSource, ids: list[torch.Tensor]) -> Samples:
+def samples_of(text: TextSource, ids: list[torch.Tensor]) -> Samples:
+    """The samples, with the facts about them."""
     everything = torch.cat(ids)
     facts = Calibration(
         source=text.source,
@@ -103,8 +104,12 @@ def _drawn(text: TextSource, ids: list[torch.Tensor]) -> Samples:
     return Samples(facts, ids)
 
 
-def _documents(text: TextSource) -> Iterator[str]:
-    """The non-empty texts, in an order drawn by the seed."""
+def documents(text: TextSource) -> Iterator[str]:
+    """The non-empty texts, in an order drawn by the seed.
+
+    Raises:
+        UsageError: they cannot be had, or there is no such column of text.
+    """
     with boundary(UsageError, f"{text.said} cannot be read"):
         data = _open(text)
         if text.seed is not None:
@@ -117,9 +122,10 @@ def _documents(text: TextSource) -> Iterator[str]:
             document = row[text.column]
             if not isinstance(document, str):
                 kind = type(document).__name__
+                recipe = " (in a recipe: calibration in [prepare])" if text.option == "--calibration" else ""
                 raise UsageError(
                     f"{text.said}: column {text.column!r} holds {kind}, expected plain text: name another column "
-                    f"with --text-column, or other data with {text.option} (in a recipe: calibration in [prepare])"
+                    f"with --text-column, or other data with {text.option}{recipe}"
                 )
             if document.strip():
                 yield document

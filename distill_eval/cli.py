@@ -27,6 +27,7 @@ RESUMES = {
     "CompareConfig": GOES_ON,
     "CacheTeacherConfig": GOES_ON,
     "AnswerConfig": GOES_ON,
+    "FidelityConfig": GOES_ON,
     "RunConfig": GOES_ON,
     "DistillConfig": "; the same command with --resume goes on from the last checkpoint",
     "SweepConfig": "; the same command with --resume goes on from the running trial's last checkpoint",
@@ -71,6 +72,14 @@ VERBS = {
         "distill_eval.pipeline.run_config:RunConfig",
         "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
     ),
+    "fidelity": (
+        "distill_eval.fidelity.config:FidelityConfig",
+        "How close models' distributions over the next token are to a reference's.",
+    ),
+    "peek": (
+        "distill_eval.fidelity.config:PeekConfig",
+        "The next token's most likely candidates under each model and temperature.",
+    ),
     "cache": ("distill_eval.verbs.cache:CacheConfig", "List or prune the evaluation cache."),
 }
 """Name to config, imported when it is asked for, and what `--help` says of it."""
@@ -85,6 +94,8 @@ RUN = {
     "ExportConfig": "variants:export",
     "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
+    "FidelityConfig": "fidelity:fidelity",
+    "PeekConfig": "fidelity:peek",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",
 }

@@ -16,6 +16,7 @@ from distill_eval.schema.answers import AnswersRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
 from distill_eval.schema.export import ExportRun
+from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.retention import Retention
@@ -36,6 +37,7 @@ ARTIFACTS = {
     "export.json": ExportRun,
     "run.json": RecipeRun,
     "answers.json": AnswersRun,
+    "fidelity.json": Fidelity,
 }
 
 

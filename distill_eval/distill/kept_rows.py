@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill_eval.distill import sorted_ids
 from distill_eval.distill.targets import LOWEST
 from distill_eval.errors import require
+from distill_eval.kept import planes, sorted_ids
+from distill_eval.kept.draws import systematic
 from distill_eval.schema.teacher_cache import CacheKey, Kind
 
 MAX_BYTES = 128
@@ -102,10 +103,8 @@ def _row_bytes(kind: Kind, num_kept: int, vocab_size: int) -> float:
 def sample_rows(log_probs_CV: Tensor, offsets_C: Tensor, num_kept: int) -> SampledRows:
     """Draw `num_kept` ids of each row with replacement, by systematic sampling of its cumulative distribution.
 
-    The points (i + offset) / K, i = 0 .. K-1, are inverted. With an offset uniform in [0, 1), an id of probability p
-    comes floor(K p) or ceil(K p) times, K p on average: count / K is an unbiased estimate of p, as in random sampling
-    knowledge distillation (Anshumann et al. 2025, arXiv 2503.16870, which draws independently), with the least
-    variance that an unbiased count can have.
+    As random sampling knowledge distillation (Anshumann et al. 2025, arXiv 2503.16870), which draws independently; see
+    `systematic` for how it is done here.
 
     Args:
         log_probs_CV: Log-probabilities, softened already.
@@ -114,13 +113,7 @@ def sample_rows(log_probs_CV: Tensor, offsets_C: Tensor, num_kept: int) -> Sampl
     """
     probs_CV = log_probs_CV.exp()
     entropy_C = -torch.linalg.vecdot(probs_CV, log_probs_CV.clamp(min=LOWEST))
-    sums_CV = probs_CV.cumsum(-1, dtype=torch.float64)
-    total_C1 = sums_CV[:, -1:]
-    steps_K = torch.arange(num_kept, dtype=torch.float64, device=sums_CV.device)
-    points_CK = (offsets_C[:, None] + steps_K) / num_kept * total_C1
-    points_CK = torch.minimum(points_CK, torch.nextafter(total_C1, torch.zeros_like(total_C1)))
-    ids_CK = torch.searchsorted(sums_CV, points_CK, right=True)  # never an id of probability zero
-    return SampledRows(ids_CK, entropy_C)
+    return SampledRows(systematic(probs_CV, offsets_C, num_kept), entropy_C)
 
 
 def top_k_rows(log_probs_CV: Tensor, num_kept: int) -> TopKRows:
@@ -139,7 +132,7 @@ def encode(rows: Rows, key: CacheKey) -> bytes:
         return zlib.compress(_number_bytes(rows.hidden_NLD, key))
     ids = sorted_ids.encode(rows.ids_NK.numpy(), key.vocab_size)
     if isinstance(rows, SampledRows):
-        return zlib.compress(ids + _planes(rows.entropy_N.numpy().astype("<f4"), _ENTROPY_BYTES))
+        return zlib.compress(ids + planes.split(rows.entropy_N.numpy().astype("<f4"), _ENTROPY_BYTES))
     return zlib.compress(ids + _number_bytes(rows.log_probs_NK, key) + _number_bytes(rows.tail_N, key))
 
 
@@ -157,7 +150,7 @@ def decode(data: bytes, num_rows: int, key: CacheKey) -> Rows:
     end = sorted_ids.num_bytes(num_rows, num_kept, key.vocab_size)
     ids_NK = torch.from_numpy(sorted_ids.decode(raw[:end], num_rows, num_kept, key.vocab_size))
     if key.kind == "sample":
-        entropy_N = np.frombuffer(_joined(raw[end:], _ENTROPY_BYTES), dtype="<f4").astype(np.float32)
+        entropy_N = np.frombuffer(planes.join(raw[end:], _ENTROPY_BYTES), dtype="<f4").astype(np.float32)
         return SampledRows(ids_NK, torch.from_numpy(entropy_N))
     middle = end + num_rows * num_kept * _NUMBER_BYTES
     return TopKRows(ids_NK, _numbers(raw[end:middle], key).reshape(num_rows, num_kept), _numbers(raw[middle:], key))
@@ -181,17 +174,9 @@ def separate(data: bytes) -> tuple[bytes, bytes]:
 
 def _number_bytes(values: Tensor, key: CacheKey) -> bytes:
     rounded = values.to(_DTYPES[key.dtype]).contiguous().view(torch.int16).numpy()
-    return _planes(rounded.astype("<i2"), _NUMBER_BYTES)
+    return planes.split(rounded.astype("<i2"), _NUMBER_BYTES)
 
 
 def _numbers(data: bytes, key: CacheKey) -> Tensor:
-    whole = np.frombuffer(_joined(data, _NUMBER_BYTES), dtype="<i2").astype(np.int16)
+    whole = np.frombuffer(planes.join(data, _NUMBER_BYTES), dtype="<i2").astype(np.int16)
     return torch.from_numpy(whole).view(_DTYPES[key.dtype]).float()
-
-
-def _planes(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]], num_bytes: int) -> bytes:
-    return values.reshape(-1, 1).view(np.uint8).reshape(-1, num_bytes).T.tobytes()
-
-
-def _joined(planes: bytes, num_bytes: int) -> bytes:
-    return np.frombuffer(planes, dtype=np.uint8).reshape(num_bytes, -1).T.tobytes()

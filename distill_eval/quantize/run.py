@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +18,7 @@ from distill_eval.errors import ModelError, StoreError, boundary, require
 from distill_eval.quantize import bnb, packed
 from distill_eval.quantize.config import DEFAULT_ITERATIONS, QuantizeConfig
 from distill_eval.quantize.harm import rank_units
-from distill_eval.quantize.job import Job, prepare
+from distill_eval.quantize.job import LIBRARIES, Job, prepare
 from distill_eval.quantize.measure import closeness, layer_errors, read_folder
 from distill_eval.quantize.summary import Made, summarize
 from distill_eval.record import to_json
@@ -86,12 +89,13 @@ def _make_best(job: Job, scratch: Path) -> tuple[Made, Path, tuple[str, ...], Ke
 
 def _make(job: Job, built: Path, ignored: Sequence[str], *, rank: bool) -> tuple[Made, list[UnitHarm]]:
     """Quantize, load what was written, and measure it."""
-    began = time.monotonic()
+    importlib.import_module(LIBRARIES[job.config.way][0])  # its time and memory are not the quantization's
+    began, resident = time.monotonic(), _peak_bytes()
     with boundary(StoreError, f"cannot write {built}"):
         built.mkdir()
         _write(job, built, ignored)
         _finish(job.source, built)
-    seconds = time.monotonic() - began
+    seconds, rose = time.monotonic() - began, _peak_bytes() - resident
     folder = read_folder(built)
     if not folder.quantized:
         raise ModelError(
@@ -105,7 +109,12 @@ def _make(job: Job, built: Path, ignored: Sequence[str], *, rank: bool) -> tuple
     if rank:
         units = [unit for unit in job.layers.units if set(unit) <= folder.quantized]
         harms = rank_units(original, quantized, units, job.calibration_ids, job.each)
-    return Made(folder, seconds, check, errors), harms
+    return Made(folder, seconds, rose, check, errors), harms
+
+
+def _peak_bytes() -> int:
+    """The largest resident size that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _write(job: Job, built: Path, ignored: Sequence[str]) -> None:

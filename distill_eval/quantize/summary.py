@@ -18,6 +18,7 @@ class Made(NamedTuple):
 
     folder: Folder
     seconds: float
+    peak_bytes: int
     check: Check
     errors: list[LayerError]
 
@@ -63,6 +64,7 @@ def summarize(
         size_bytes=folder.size_bytes,
         bits_per_weight=8 * folder.size_bytes / layers.num_parameters,
         seconds=made.seconds,
+        peak_bytes=made.peak_bytes,
         layer_errors=tuple(made.errors),
         kept_best=kept_best,
         check=made.check,

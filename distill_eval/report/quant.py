@@ -60,6 +60,7 @@ def _sizes(quant: QuantRun) -> str:
         "quantized": numbers.count(quant.num_parameters_quantized),
         "in high precision": numbers.count(left),
         "seconds to quantize and write": numbers.fixed(quant.seconds, 1),
+        "memory for it": numbers.size(quant.peak_bytes),
     }
     return "## Size\n\n" + plain_table({"": list(rows), "value": list(rows.values())}, numeric=frozenset({"value"}))
 

@@ -114,6 +114,8 @@ class QuantRun:
     """8 * size_bytes / num_parameters: scales and what stayed in high precision included."""
     seconds: float
     """To quantize and write, without the check."""
+    peak_bytes: int
+    """How much the process's largest resident size rose meanwhile; what it had been larger before is not seen."""
     layer_errors: tuple[LayerError, ...]
     """The largest first."""
     kept_best: KeptBest | None

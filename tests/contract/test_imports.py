@@ -70,6 +70,8 @@ def test_the_ban_covers_what_is_slow():
         ["prepare", "--help"],
         ["run", "--help"],
         ["curves", "--help"],
+        ["fidelity", "--help"],
+        ["peek", "--help"],
         ["cache", "list", "--help"],
     ],
 )

@@ -101,7 +101,7 @@ def test_a_folder_is_a_data_set_with_splits(tmp_path):
         ("a.txt", "abc", {}, ("has 4 tokens, and 4 samples of 64 need 256: name more text, or type "
          "--calibration-length 4")),
         ("a.jsonl", '{"body": "x", "id": 1}\n', {}, "has no column 'text': name one of body, id with --text-column"),
-        ("a.jsonl", '{"text": ["x"]}\n', {}, "column 'text' holds list, expected text"),
+        ("a.jsonl", '{"text": ["x"]}\n', {}, "column 'text' holds list, expected plain text"),
         ("a.md", "x", {}, "expected a file that ends with one of .txt, .jsonl, .json, .parquet, .csv"),
         ("a.parquet", "not parquet", {}, "cannot be read: "),
     ],

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_eval.distill import sorted_ids
+from distill_eval.kept import sorted_ids
 
 
 def round_trip(rows, limit):

@@ -1,0 +1,1 @@
+"""How close two models' distributions over the next token are."""
