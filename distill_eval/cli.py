@@ -60,6 +60,10 @@ VERBS = {
         "distill_eval.distill.answer.config:AnswerConfig",
         "Have a teacher answer prompts, as a data set to train students on.",
     ),
+    "export": (
+        "distill_eval.export.config:ExportConfig",
+        "Write a model as an ONNX graph, and prove on text that it is the same model.",
+    ),
     "quantize": (
         "distill_eval.quantize.config:QuantizeConfig",
         "Make an INT8 or INT4 variant of a model, load it again, and measure what that did to it.",
@@ -87,6 +91,7 @@ RUN = {
     "CurvesConfig": "training:curves",
     "CacheTeacherConfig": "training:cache_teacher",
     "AnswerConfig": "training:answer",
+    "ExportConfig": "variants:export",
     "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
     "FidelityConfig": "fidelity:fidelity",

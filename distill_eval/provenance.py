@@ -38,15 +38,16 @@ def engine_version(engine: str = "hf") -> str:
     return ", ".join(f"{name} {number}" for name, number in found.items() if number != MISSING)
 
 
-def collect(argv: Sequence[str], device: str) -> Provenance:
-    """How to repeat this run."""
+def collect(argv: Sequence[str], device: str, packages: Sequence[str] = ()) -> Provenance:
+    """How to repeat this run; `packages` are further ones of which the version matters."""
     threads = os.environ.get("OMP_NUM_THREADS") or str(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )
     hardware = f"{device}, {platform.machine()}, {threads} threads" if device == "cpu" else device
+    names = (*PACKAGES, *packages)
     return Provenance(
         command="distill-eval " + shlex.join(argv),
-        versions={"python": platform.python_version()} | {name: package_version(name) for name in PACKAGES},
+        versions={"python": platform.python_version()} | {name: package_version(name) for name in names},
         hardware=hardware,
         git_commit=_git_commit(),
     )

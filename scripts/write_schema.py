@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from distill_eval.schema.answers import AnswersRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
+from distill_eval.schema.export import ExportRun
 from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
@@ -33,6 +34,7 @@ ARTIFACTS = {
     "quant.json": QuantRun,
     "sweep.json": SweepRun,
     "teacher-cache.json": CacheManifest,
+    "export.json": ExportRun,
     "run.json": RecipeRun,
     "answers.json": AnswersRun,
     "fidelity.json": Fidelity,

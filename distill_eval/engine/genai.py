@@ -1,6 +1,6 @@
 """A model folder run by ONNX Runtime GenAI; the one file that imports it to run models.
 
-Shapes: B sequences, T tokens, V vocabulary.
+Shapes: B sequences, T tokens, S of them one by one, V vocabulary.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer
@@ -36,6 +37,7 @@ class GenaiModel:
         ends = config["eos_token_id"]
         self.end_ids = frozenset(ends if isinstance(ends, list) else [ends])
         """Tokens that end a text."""
+        self._pad: int = config["pad_token_id"]
         self._folder = folder
         self._model = model
 
@@ -46,12 +48,18 @@ class GenaiModel:
             generator.append_tokens(list(ids_T))
             return _logits(generator)[0]
 
-    def logits_stepwise(self, ids_T: Sequence[int]) -> Tensor:
-        """Logits [T, V] as decoding computes them: a token at a time, from the KV cache of those before."""
+    def logits_stepwise(self, ids_T: Sequence[int], num_steps: int) -> Tensor:
+        """Logits [S, V] behind the last tokens, as decoding computes them.
+
+        Those before are appended at once, the last `num_steps` one by one, from the KV cache.
+        """
         with self._running():
             generator = self._generator(len(ids_T))
+            start = len(ids_T) - num_steps
+            if start:
+                generator.append_tokens(list(ids_T[:start]))
             rows = []
-            for token in ids_T:
+            for token in ids_T[start:]:
                 generator.append_tokens([token])
                 rows.append(_logits(generator)[0, -1])
             return torch.stack(rows)
@@ -60,6 +68,20 @@ class GenaiModel:
         """A sequence of up to `max_length` tokens that grows and is cut back with its keys and values kept."""
         with self._running():
             return Walk(self._generator(max_length), self._running)
+
+    def logits_padded(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Logits [T, V] of each text, computed in one batch that is padded on the right.
+
+        GenAI tells padding by the token alone, so pad tokens that end a text are left out of it.
+        """
+        kept = [_without_end(ids_T, self._pad) for ids_T in texts]
+        longest = max(map(len, kept))
+        with self._running():
+            generator = self._generator(longest, batch_size=len(kept))
+            rows = [[*ids_T, *[self._pad] * (longest - len(ids_T))] for ids_T in kept]
+            generator.append_tokens(np.array(rows, dtype=np.int32))
+            logits_BTV = _logits(generator)
+            return [logits_TV[: len(ids_T)] for logits_TV, ids_T in zip(logits_BTV, kept, strict=True)]
 
     def greedy(self, ids_T: Sequence[int], num_tokens: int) -> list[int]:
         """The most likely continuation; it ends early behind an end-of-text token, which is included."""
@@ -76,13 +98,13 @@ class GenaiModel:
                 generator.generate_next_token()
                 yield int(generator.get_next_tokens()[0])
 
-    def _generator(self, max_length: int) -> Any:
+    def _generator(self, max_length: int, batch_size: int = 1) -> Any:
         import onnxruntime_genai
 
         params = onnxruntime_genai.GeneratorParams(self._model)
         # The folder's own search options may sample or penalize, which is not for a measurement.
         params.set_search_options(max_length=max_length, do_sample=False, num_beams=1, min_length=0)
-        params.set_search_options(repetition_penalty=1.0, no_repeat_ngram_size=0)
+        params.set_search_options(repetition_penalty=1.0, no_repeat_ngram_size=0, batch_size=batch_size)
         return onnxruntime_genai.Generator(self._model, params)
 
     def _running(self) -> Any:
@@ -144,6 +166,13 @@ def load(folder: Path, *, num_threads: int | None = None) -> GenaiModel:
         session = {"intra_op_num_threads": threads}
         runtime.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
         return GenaiModel(folder, onnxruntime_genai.Model(runtime), config)
+
+
+def _without_end(ids_T: Sequence[int], pad: int) -> list[int]:
+    kept = list(ids_T)
+    while len(kept) > 1 and kept[-1] == pad:
+        kept.pop()
+    return kept
 
 
 def _logits(generator: Any) -> Tensor:

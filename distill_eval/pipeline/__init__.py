@@ -3,6 +3,6 @@
 from distill_eval.compare_config import CompareConfig
 from distill_eval.pipeline.comparison import Compared, compare
 from distill_eval.pipeline.training import CurvesConfig, curves, distill, prepare
-from distill_eval.pipeline.variants import quantize
+from distill_eval.pipeline.variants import export, quantize
 
-__all__ = ["CompareConfig", "Compared", "CurvesConfig", "compare", "curves", "distill", "prepare", "quantize"]
+__all__ = ["CompareConfig", "Compared", "CurvesConfig", "compare", "curves", "distill", "export", "prepare", "quantize"]

@@ -1,0 +1,85 @@
+"""A sequence classifier as an ONNX graph: written by transformers' exporter, run by plain ONNX Runtime.
+
+Shapes: B texts, T tokens, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+from transformers.exporters.configs import OnnxConfig
+from transformers.exporters.exporter_onnx import OnnxExporter
+
+from distill_eval.checkpoint import copy_unchanged
+from distill_eval.errors import ModelError, boundary
+from distill_eval.export.graph import name_axes
+from distill_eval.export.quiet import quiet
+from distill_eval.schema.export import Precision
+
+GRAPH = "model.onnx"
+_ONE_FILE = 2**30
+"""Bytes of weights up to which the graph holds them itself; protobuf ends at twice that."""
+
+
+def export(
+    model: Any, example: Mapping[str, Tensor], source: Path, built: Path, scratch: Path, precision: Precision
+) -> None:
+    """Write the graph, with any number of texts and tokens, and everything of the original folder that is no weight.
+
+    Args:
+        model: In float32.
+        example: A tokenizer's output [B, T] for two texts at least.
+        source: Folder of the original.
+        built: Folder to write to.
+        scratch: Folder for what is only needed on the way.
+        precision: `fp32`, or `int8` with activations quantized as they come.
+
+    Raises:
+        ModelError: the exporter fails.
+    """
+    size = sum(parameter.numel() * 4 for parameter in model.parameters())
+    with boundary(ModelError, f"transformers' ONNX exporter failed on {type(model).__name__}"), quiet():
+        proto = OnnxExporter().export(model, dict(example), config=OnnxConfig(dynamic=True)).model_proto
+        name_axes(proto, ("batch", "sequence"))
+        built.mkdir(exist_ok=True)
+        target = scratch / GRAPH if precision == "int8" else built / GRAPH
+        onnx.save_model(proto, target, save_as_external_data=size > _ONE_FILE, location=f"{GRAPH}.data")
+        if precision == "int8":
+            _quantize(target, built / GRAPH, apart=size > _ONE_FILE)
+        copy_unchanged(source, built)
+        (built / "config.json").write_bytes((source / "config.json").read_bytes())  # names of the labels
+
+
+def _quantize(source: Path, target: Path, *, apart: bool) -> None:
+    """Weights become int8, a scale per column; activations are quantized as they come, a scale per tensor."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True, use_external_data_format=apart)
+
+
+class OnnxClassifier:
+    """A classifier's folder, run by ONNX Runtime."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
+        with boundary(ModelError, f"{folder / GRAPH} cannot be loaded by ONNX Runtime"):
+            self._session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=[provider])
+        self._inputs = [value.name for value in self._session.get_inputs()]
+
+    def logits(self, encoded: Mapping[str, Tensor]) -> Tensor:
+        """Logits [B, L] of a tokenizer's output [B, T]."""
+        with boundary(ModelError, "the exported classifier cannot be run by ONNX Runtime"):
+            found: np.ndarray[Any, Any] = self._session.run(
+                ["logits"], {name: encoded[name].numpy() for name in self._inputs}
+            )[0]
+        return torch.from_numpy(found)
