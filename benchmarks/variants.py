@@ -191,9 +191,7 @@ def child_serve(args: argparse.Namespace, variant: Variant) -> dict[str, Any]:
     from distill_eval.serving.server import free_port, serve
 
     folder = where(args, variant)
-    config = ServeConfig(
-        model=str(folder), served_name="model", dtype=variant.dtype, max_model_len=1024, port=free_port()
-    )
+    config = ServeConfig(model=folder, served_name="model", dtype=variant.dtype, max_model_len=1024, port=free_port())
     with serve(config, Path(args.folder) / f"{variant.folder or 'model'}.serve.log") as endpoint:
         asyncio.run(_ask(endpoint, args, args.concurrency))  # warms up
         began = time.perf_counter()
