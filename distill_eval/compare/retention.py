@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from distill_eval.compare.bought import Against, adjusted, bought_of
+from distill_eval.compare.confidence import calibration_errors
 from distill_eval.compare.entries import Place, entry_of
 from distill_eval.compare.findings import find_all
 from distill_eval.compare.groups import Group, Key, aggregating, group_of, has, task_keys
@@ -36,7 +37,7 @@ def compare(
         students: The students', on the same documents.
         criterion: What a student must show on every task.
         baselines: For each student the same one trained without a teacher, or `None`; empty: none has one.
-        seed: Of the bootstrap, which only corpus metrics need.
+        seed: Of the bootstrap, which corpus metrics and calibration errors need.
         provenance: Copied into the result.
 
     Raises:
@@ -61,6 +62,7 @@ def compare(
         tasks=tuple(_facts(task) for task in teacher.run.tasks),
         entries=tuple(entries),
         verdicts=tuple(student_verdict(ref, [entry for entry in entries if entry.student_ref == ref]) for ref in refs),
+        calibration_errors=tuple(calibration_errors([teacher, *students], seed=seed)),
         findings=find_all(teacher.run, [student.run for student in students], without, entries, criterion),
         provenance=provenance,
     )

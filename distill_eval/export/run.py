@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -14,7 +13,7 @@ from distill_eval import checkpoint
 from distill_eval.calibration import Samples, TextSource, draw_documents, draw_pieces
 from distill_eval.device import choose_device
 from distill_eval.engine import hf
-from distill_eval.errors import StoreError, boundary, require
+from distill_eval.errors import StoreError, require
 from distill_eval.export import builder
 from distill_eval.export.config import ExportConfig
 from distill_eval.export.original import Original, embedding_bytes, load_classifier, read_original
@@ -22,6 +21,7 @@ from distill_eval.provenance import collect, package_version
 from distill_eval.record import to_json
 from distill_eval.schema.export import ExportRun, Graph, Kind, Parity
 from distill_eval.schema.model import ModelRef
+from distill_eval.store.folder import beside, publish, require_free
 
 ARTIFACT = "export.json"
 INSTALL = "pip install 'distill-eval[onnx]'"
@@ -76,22 +76,15 @@ def run(
         StoreError: the output folder cannot be written, or there is no space.
     """
     output = config.output_dir.expanduser()
-    free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
-    require(free, f"--output-dir {output} exists and is not an empty folder: name another, or remove it")
+    require_free(output)
     job = _prepare(config)
-    with boundary(StoreError, f"cannot write below {output.parent}"):
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with beside(output) as scratch:
         _check_space(job, output.parent)
-        scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
-    with scratch as name:
-        built = Path(name) / "exported"
+        built = scratch / "exported"
         built.mkdir()
         make = _make_causal if job.original.kind == "causal" else _make_classifier
-        done = _record(job, make(job, built, Path(name), say), argv)
-        with boundary(StoreError, f"cannot write {output}"):
-            for file, text in {ARTIFACT: to_json(done), **describe(done)}.items():
-                (built / file).write_text(text, encoding="utf-8")
-            built.rename(output)
+        done = _record(job, make(job, built, scratch, say), argv)
+        publish(built, output, {ARTIFACT: to_json(done), **describe(done)})
     return done
 
 

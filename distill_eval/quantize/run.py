@@ -6,7 +6,6 @@ import importlib
 import json
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from distill_eval import checkpoint
 from distill_eval.engine import hf
-from distill_eval.errors import ModelError, StoreError, boundary, require
+from distill_eval.errors import ModelError, StoreError, boundary
 from distill_eval.quantize import bnb, packed
 from distill_eval.quantize.config import DEFAULT_ITERATIONS, QuantizeConfig
 from distill_eval.quantize.harm import rank_units
@@ -23,6 +22,7 @@ from distill_eval.quantize.measure import closeness, layer_errors, read_folder
 from distill_eval.quantize.summary import Made, summarize
 from distill_eval.record import to_json
 from distill_eval.schema.quant import Check, KeptBest, QuantRun, UnitHarm
+from distill_eval.store.folder import beside, publish, require_free
 from distill_eval.tell import telling
 
 ARTIFACT = "quant.json"
@@ -52,19 +52,12 @@ def run(
         StoreError: the output folder cannot be written.
     """
     output = config.output_dir.expanduser()
-    free = not output.exists() or (output.is_dir() and not any(output.iterdir()))
-    require(free, f"--output-dir {output} exists and is not an empty folder: name another, or remove it")
+    require_free(output)
     job = prepare(config, telling(say))
-    with boundary(StoreError, f"cannot write below {output.parent}"):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
-    with scratch as name:
-        made, built, ignored, kept_best = _make_best(job, Path(name))
+    with beside(output) as scratch:
+        made, built, ignored, kept_best = _make_best(job, scratch)
         done = summarize(job, made, ignored, kept_best, argv)
-        with boundary(StoreError, f"cannot write {output}"):
-            for file, text in {ARTIFACT: to_json(done), **describe(done)}.items():
-                (built / file).write_text(text, encoding="utf-8")
-            built.rename(output)
+        publish(built, output, {ARTIFACT: to_json(done), **describe(done)})
     return done
 
 

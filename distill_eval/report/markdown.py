@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill_eval.report import bought, escape, numbers, parity, verdict
+from distill_eval.report import bought, confidence, escape, numbers, parity, verdict
 from distill_eval.report.rows import View, columns, labels, ordered
 from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions, with_notes
 from distill_eval.report.table import grid
@@ -36,6 +36,7 @@ def render(retention: Retention) -> str:
         _verdicts(retention, view),
         *_tables(retention, view),
         *parity.section(retention, view.labels),
+        *confidence.section(retention, view.labels),
         _models(retention, view),
         findings(retention.findings),
         _how_to_repeat(retention),

@@ -172,6 +172,21 @@ class EngineParity:
 
 
 @record
+class CalibrationError:
+    """How far one model's confidence is from its accuracy on one multiple-choice task."""
+
+    model_ref: str
+    task: str
+    num_docs: int
+    accuracy: float
+    """Share of documents whose option with the largest log-likelihood is the right one."""
+    mean_confidence: float
+    """Mean probability of the chosen option, by the softmax of the options' log-likelihoods."""
+    error: Estimate
+    """Expected calibration error, 0 to 1 (Guo et al. 2017, arXiv 1706.04599, 15 bins)."""
+
+
+@record
 class Finding:
     """One sentence that a reader must know before believing the table."""
 
@@ -247,6 +262,8 @@ class Retention:
     entries: tuple[Entry, ...]
     verdicts: tuple[StudentVerdict, ...]
     findings: tuple[Finding, ...]
+    calibration_errors: tuple[CalibrationError, ...] = ()
+    """Of teacher and students, on tasks with options."""
     parity: tuple[EngineParity, ...] = ()
     """Of students whose engine is not that of their unquantized model; empty where there are none, or --no-parity."""
     provenance: Provenance

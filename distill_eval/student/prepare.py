@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +13,12 @@ from transformers import PreTrainedModel
 
 from distill_eval.calibration import Samples, TextSource, draw_documents, draw_pieces
 from distill_eval.device import choose_device
-from distill_eval.errors import ModelError, StoreError, boundary, require
+from distill_eval.errors import ModelError, require
 from distill_eval.provenance import collect
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.student import CalibrationLoss, ChannelGroup, FreshStart, StudentInit
+from distill_eval.store.folder import beside, publish, require_free
 from distill_eval.student import folder as files
 from distill_eval.student.architectures import ARCHITECTURES
 from distill_eval.student.config import PrepareConfig
@@ -57,7 +57,7 @@ def run(
         StoreError: the output folder cannot be written.
     """
     output = config.output_dir.expanduser()
-    require(_is_free(output), f"--output-dir {output} exists and is not an empty folder: name another, or remove it")
+    require_free(output)
     choose_device(config.device)
     ref = ModelRef.parse(config.teacher)
     small = locate(ref)
@@ -66,16 +66,10 @@ def run(
     samples = _samples(config, teacher, small)
     folder = fetch_weights(ref)
     files.load_tokenizer(ref, folder)
-    with boundary(StoreError, f"cannot write below {output.parent}"):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent)
-    with scratch as name:
-        built = Path(name) / "student"
+    with beside(output) as scratch:
+        built = scratch / "student"
         student = _build(config, teacher, plan, samples, folder, built, telling(say), argv)
-        with boundary(StoreError, f"cannot write {output}"):
-            for file, text in {ARTIFACT: to_json(student), **describe(student)}.items():
-                (built / file).write_text(text, encoding="utf-8")
-            built.rename(output)
+        publish(built, output, {ARTIFACT: to_json(student), **describe(student)})
     return student
 
 
@@ -234,7 +228,3 @@ def _source(config: PrepareConfig, source: str) -> TextSource:
         column=config.text_column,
         seed=config.seed,
     )
-
-
-def _is_free(output: Path) -> bool:
-    return not output.exists() or (output.is_dir() and not any(output.iterdir()))
