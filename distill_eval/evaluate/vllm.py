@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distill_eval.evaluate.models import ModelFolder
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.serving.config import ServeConfig, kv_cache_bytes
-from distill_eval.serving.server import free_port, serve
+from distill_eval.serving.server import free_port, require_installed, serve
 
 if TYPE_CHECKING:
     from distill_eval.evaluate.scorer.served import ServedEngine
@@ -39,6 +39,7 @@ def served(
     from distill_eval.evaluate.harness.engine_lm import context_length
     from distill_eval.evaluate.scorer.served import ServedEngine
 
+    require_installed()
     length = context_length(folder.path, tokenizer, trust_remote_code=options.trust_remote_code)
     shape = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
     config = ServeConfig(
@@ -51,11 +52,12 @@ def served(
         device=device,
         eager=device == "cpu",  # compiling takes longer there than most evaluations
         trust_remote_code=options.trust_remote_code,
-        kv_cache_bytes=kv_cache_bytes(shape.get("text_config") or shape, length),
+        kv_cache_bytes=kv_cache_bytes(shape.get("text_config") or shape, length, dtype),
     )
     handle, name = tempfile.mkstemp(prefix="distill-eval-vllm-", suffix=".log")
     os.close(handle)
     log = Path(name)
-    with serve(config, log) as endpoint, httpx.Client(base_url=endpoint.address) as client:
-        yield ServedEngine(client, endpoint.model, endpoint.max_model_len - NUM_BEHIND)
+    # A proxy of the environment has no way to this machine's loopback.
+    with serve(config, log) as endpoint, httpx.Client(base_url=endpoint.address, trust_env=False) as client:
+        yield ServedEngine(client, endpoint.model, endpoint.max_model_len - NUM_BEHIND, log)
     log.unlink()  # what went well needs no explanation

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill_eval.errors import require
+from distill_eval.errors import UsageError, require
 from distill_eval.record import record
 
 LOOPBACK = "127.0.0.1"
 GIB = 1 << 30
 _SPARE = 1.25
 """Keys and values of the longest sequence, and a quarter more for those beside it."""
+_NOT_INHERITED = ("VLLM_API_KEY", "VLLM_TARGET_DEVICE")
+"""Our requests carry no key, and the device is the one that was asked for."""
 
 
 @record
@@ -60,6 +62,8 @@ def argv(config: ServeConfig) -> list[str]:
         "dtype": config.dtype,
         "max-model-len": str(config.max_model_len),
         "seed": str(config.seed),
+        # The folder's own penalties are not for a measurement; its end-of-text tokens are honored nevertheless.
+        "generation-config": "vllm",
     }
     for name, value in options.items():
         words += [f"--{name}", value]
@@ -69,25 +73,45 @@ def argv(config: ServeConfig) -> list[str]:
 
 
 def environment(config: ServeConfig, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The variables that the server runs with; what the user set of these stays."""
+    """The variables that the server runs with; what the user set stays, but for the device and a key to the server.
+
+    Raises:
+        UsageError: the device is not among those that the user made visible.
+    """
     kind, _, number = config.device.partition(":")
-    own = {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
+    defaults, device = {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}, dict[str, str]()
     if kind == "cpu":
-        own["VLLM_CPU_KVCACHE_SPACE"] = str(math.ceil(config.kv_cache_bytes / GIB))  # it takes whole GiB
+        defaults["VLLM_CPU_KVCACHE_SPACE"] = str(math.ceil(config.kv_cache_bytes / GIB))  # it takes whole GiB
+        device = {"VLLM_TARGET_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     elif number:
-        own["CUDA_VISIBLE_DEVICES"] = number
-    return {**own, **inherited}
+        device["CUDA_VISIBLE_DEVICES"] = _visible(int(number), inherited.get("CUDA_VISIBLE_DEVICES"))
+    kept = {name: value for name, value in inherited.items() if name not in _NOT_INHERITED}
+    return {**defaults, **kept, **device}
 
 
-def kv_cache_bytes(config: Mapping[str, Any], max_model_len: int) -> int:
-    """Room for the keys and values of one sequence of full length in 16 bits, and some beside it; at least 1 GiB.
+def _visible(number: int, inherited: str | None) -> str:
+    """The name of the device that has this number among the visible ones, as torch counts them."""
+    if inherited is None:
+        return str(number)
+    names = [name.strip() for name in inherited.split(",") if name.strip()]
+    if number >= len(names):
+        raise UsageError(
+            f"--device cuda:{number}: CUDA_VISIBLE_DEVICES={inherited} shows {len(names)} devices, numbered from 0"
+        )
+    return names[number]
+
+
+def kv_cache_bytes(config: Mapping[str, Any], max_model_len: int, dtype: str) -> int:
+    """Room for the keys and values of one sequence of full length, and some beside it; at least 1 GiB.
 
     Args:
         config: The model's config.json.
         max_model_len: Tokens of a sequence.
+        dtype: That the model is run in.
     """
+    num_bytes = 4 if dtype == "float32" else 2
     heads = config.get("num_key_value_heads") or config.get("num_attention_heads") or config.get("n_head") or 1
     width = config.get("hidden_size") or config.get("n_embd") or 0
     size = config.get("head_dim") or width // (config.get("num_attention_heads") or config.get("n_head") or 1)
     layers = config.get("num_hidden_layers") or config.get("n_layer") or 0
-    return max(GIB, math.ceil(_SPARE * 2 * layers * heads * size * 2 * max_model_len))
+    return max(GIB, math.ceil(_SPARE * 2 * layers * heads * size * num_bytes * max_model_len))

@@ -7,12 +7,12 @@ import re
 _PREFIX = re.compile(r"^\([A-Za-z_0-9]+ pid=\d+\)\s*")
 _LEVEL = re.compile(r"^(?:INFO|WARNING|ERROR|DEBUG)\s[\d\-: ]+(?:\[[^\]]*\])?\s*")
 _FRAME = re.compile(r'^\s*(?:File "|Traceback|\^|~|raise |return |await |self\.|[\w.]+ = |with |\.{3})')
-_ERROR = re.compile(r"\b\w*(?:Error|Exception)\b(?::|$)")
+_ERROR = re.compile(r"\b\w*(?:Error|Exception)\b(?::|$)|\bstd::bad_alloc\b")
 
 ADVICE = (
     (
         r"No available memory|KV cache is (?:needed|larger)|max seq len .* larger than",
-        "Lower the context length (now {max_model_len} tokens)",
+        "Free memory for {max_model_len} tokens of context, or lower max_position_embeddings in its config.json",
     ),
     (r"(?i)out of memory|cannot allocate memory|bad_alloc", "Free memory, or take a smaller model"),
     (r"(?i)address already in use", "Another process took port {port} meanwhile: run the command again"),
@@ -25,7 +25,7 @@ ADVICE = (
         "vLLM does not serve this model or scheme here: take --engine hf",
     ),
 )
-"""What a log matches, and what to change then."""
+"""What the excerpt of a log matches, and what to change then."""
 
 
 def excerpt(text: str, count: int = 3) -> str:
@@ -36,9 +36,9 @@ def excerpt(text: str, count: int = 3) -> str:
     return " | ".join(list(dict.fromkeys(telling))[-count:])
 
 
-def advice(text: str, *, max_model_len: int, port: int) -> str:
-    """What to change, as far as the log tells."""
+def advice(said: str, *, max_model_len: int, port: int) -> str:
+    """What to change, as far as the lines of `excerpt` tell: those before them may warn of what did no harm."""
     for pattern, words in ADVICE:
-        if re.search(pattern, text):
+        if re.search(pattern, said):
             return words.format(max_model_len=max_model_len, port=port)
     return "Read the log"

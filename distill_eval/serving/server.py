@@ -51,6 +51,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def require_installed() -> None:
+    """Refuse to go on without vLLM.
+
+    Raises:
+        ServerError: it is not installed.
+    """
+    if find_spec("vllm") is None:
+        raise ServerError(NOT_INSTALLED)
+
+
 @contextmanager
 def serve(config: ServeConfig, log: Path, *, ready_s: float = READY_S) -> Iterator[Endpoint]:
     """Run the server; it ends with the block, with Ctrl-C, and when this process dies.
@@ -62,15 +72,16 @@ def serve(config: ServeConfig, log: Path, *, ready_s: float = READY_S) -> Iterat
 
     Raises:
         ServerError: vLLM is not installed, or the server ended or was not healthy in time.
+        UsageError: the device is not a visible one.
     """
-    if find_spec("vllm") is None:
-        raise ServerError(NOT_INSTALLED)
+    require_installed()
+    variables = environment(config, os.environ)
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, guard.__file__, str(os.getpid()), *argv(config)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=environment(config, os.environ),
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -115,7 +126,7 @@ def _wait(process: subprocess.Popen[bytes], config: ServeConfig, log: Path, read
         if process.poll() is not None:
             raise ServerError(_why(f"ended with code {process.returncode} after {seconds:.0f} s", config, log))
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{config.address}/health", timeout=5).status_code == httpx.codes.OK:
+            if httpx.get(f"{config.address}/health", timeout=5, trust_env=False).status_code == httpx.codes.OK:
                 return
         if seconds > ready_s:
             raise ServerError(_why(f"was not healthy after {seconds:.0f} s", config, log))
@@ -123,6 +134,6 @@ def _wait(process: subprocess.Popen[bytes], config: ServeConfig, log: Path, read
 
 
 def _why(what: str, config: ServeConfig, log: Path) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace")
-    change = advice(text, max_model_len=config.max_model_len, port=config.port)
-    return f'vLLM {what}, before it served {config.model}. Its last lines: "{excerpt(text)}". {change}. Log: {log}'
+    said = excerpt(log.read_text(encoding="utf-8", errors="replace"))
+    change = advice(said, max_model_len=config.max_model_len, port=config.port)
+    return f'vLLM {what}, before it served {config.model}. Its last lines: "{said}". {change}. Log: {log}'

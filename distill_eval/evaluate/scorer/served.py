@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distill_eval.errors import ModelError
+from distill_eval.errors import ModelError, ServerError
 from distill_eval.evaluate.scorer.generate import GenerateRequest
 from distill_eval.evaluate.scorer.packed import LogLikelihood
 from distill_eval.evaluate.scorer.tree import TokenRequest
@@ -40,16 +41,17 @@ class ServedEngine:
 
     plain_reason: str | None = "a server computes each request by itself"
 
-    def __init__(self, client: httpx.Client, model: str, max_length: int) -> None:
+    def __init__(self, client: httpx.Client, model: str, max_length: int, log: Path) -> None:
         """Prepare.
 
         Args:
             client: With the server's address.
             model: What the server calls the model.
             max_length: Tokens that a request may read; the server takes two more.
+            log: The server's, for messages.
         """
         self.max_length = max_length
-        self._client, self._model = client, model
+        self._client, self._model, self._log = client, model, log
 
     def score(
         self,
@@ -62,7 +64,8 @@ class ServedEngine:
         """Score every request that is not `done`; equal ones are sent once.
 
         Raises:
-            ModelError: the server fails, or answers something else.
+            ServerError: the server fails, or answers something else.
+            ModelError: its answer lacks a log-probability.
         """
         asks = score_asks(requests, done)
         num_tokens = sum(len(request.inputs) for request in requests)
@@ -86,20 +89,23 @@ class ServedEngine:
         """Greedy continuations of the requests that are not `done`, as token ids.
 
         Raises:
-            ModelError: the server fails, or answers something else.
+            ServerError: the server fails, or answers something else.
         """
         asks = [Ask(generate_body(request), (i,)) for i, request in enumerate(requests) if i not in done]
         self._send(asks, lambda ask, choice: on_batch({ask.indices[0]: [int(token) for token in choice["token_ids"]]}))
 
     def _send(self, asks: Sequence[Ask], take: Callable[[Ask, dict[str, Any]], None]) -> None:
-        """Send everything and take each choice as it comes, in this thread; what waits behind a failure is not sent."""
+        """Send everything and take each choice as it comes, in this thread.
+
+        What waits behind a failure is not sent, and what is in flight then is not waited for: the server ends.
+        """
         pool = ThreadPoolExecutor(CONCURRENCY)
         try:
             waiting: dict[Future[dict[str, Any]], Ask] = {pool.submit(self._post, ask.body): ask for ask in asks}
             for future in as_completed(waiting):
                 take(waiting[future], future.result())
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         import httpx
@@ -108,13 +114,14 @@ class ServedEngine:
         try:
             answer = self._client.post("/v1/completions", json={"model": self._model, **body}, timeout=TIMEOUT_S)
         except httpx.TransportError as error:
-            raise ModelError(f"{where} does not answer any more ({type(error).__name__}): see its log") from error
+            what = f"{where} does not answer any more ({type(error).__name__})"
+            raise ServerError(f"{what}. Log: {self._log}") from error
         if answer.status_code != httpx.codes.OK:
-            raise ModelError(f"{where} answered {answer.status_code}: {answer.text[:300]}")
+            raise ServerError(f"{where} answered {answer.status_code}: {answer.text[:300]}. Log: {self._log}")
         try:
             choice: dict[str, Any] = answer.json()["choices"][0]
         except (ValueError, LookupError) as error:
-            raise ModelError(f"{where} answered without a choice: {answer.text[:300]}") from error
+            raise ServerError(f"{where} answered without a choice: {answer.text[:300]}. Log: {self._log}") from error
         return choice
 
 

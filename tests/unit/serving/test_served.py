@@ -1,11 +1,14 @@
 """Token requests as completions requests, and the answers read back."""
 
 import json
+import threading
+import time
+from pathlib import Path
 
 import httpx
 import pytest
 
-from distill_eval.errors import ModelError
+from distill_eval.errors import ModelError, ServerError
 from distill_eval.evaluate.scorer.generate import GenerateRequest
 from distill_eval.evaluate.scorer.packed import LogLikelihood
 from distill_eval.evaluate.scorer.served import MAX_LABELS, ServedEngine, read_score, score_asks
@@ -35,7 +38,7 @@ def answer(body):
 
 def engine(handler):
     client = httpx.Client(base_url="http://test", transport=httpx.MockTransport(handler))
-    return ServedEngine(client, "m", 100)
+    return ServedEngine(client, "m", 100, Path("/logs/serve.log"))
 
 
 def test_each_context_and_each_longer_option_is_sent_once():
@@ -100,11 +103,36 @@ def lost(request):
         (lambda request: httpx.Response(400, text="too long"), "http://test answered 400: too long"),
         (lambda request: httpx.Response(200, text="no JSON"), "answered without a choice: no JSON"),
         (lambda request: httpx.Response(200, json={"choices": []}), "answered without a choice"),
-        (lambda request: httpx.Response(200, json={"choices": [{"logprobs": None}]}), "lacks a log-probability"),
         (lost, "does not answer any more (ConnectError)"),
     ],
 )
 def test_a_server_that_fails_is_no_wrong_answer(handler, said):
-    with pytest.raises(ModelError) as raised:
+    with pytest.raises(ServerError) as raised:
         engine(handler).score(REQUESTS[:1], done=frozenset(), on_scores=pytest.fail, on_tokens=pytest.fail)
     assert said in str(raised.value)
+    assert str(raised.value).endswith("Log: /logs/serve.log")
+
+
+def test_an_answer_without_what_was_asked_for_is_no_score():
+    with pytest.raises(ModelError, match="lacks a log-probability"):
+        engine(lambda request: httpx.Response(200, json={"choices": [{"logprobs": None}]})).score(
+            REQUESTS[:1], done=frozenset(), on_scores=pytest.fail, on_tokens=pytest.fail
+        )
+
+
+def test_a_failure_does_not_wait_for_what_is_in_flight():
+    flies, may_land = threading.Event(), threading.Event()
+
+    def handler(request):
+        if "prompt_logprobs" in json.loads(request.content):
+            flies.set()
+            may_land.wait(30)
+            return httpx.Response(200, json=answer(json.loads(request.content)))
+        flies.wait(30)
+        return httpx.Response(500, text="broken")
+
+    begin = time.monotonic()
+    with pytest.raises(ServerError, match="broken"):
+        engine(handler).score(REQUESTS, done=frozenset(), on_scores=pytest.fail, on_tokens=pytest.fail)
+    assert time.monotonic() - begin < 10
+    may_land.set()
