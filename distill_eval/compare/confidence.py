@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import softmax
 
 from distill_eval.compare.pairing import Evaluated
-from distill_eval.schema.evals import Sample
+from distill_eval.schema.evals import Sample, TaskRun
 from distill_eval.schema.retention import CalibrationError, Estimate
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 NUM_BINS = 15
 """As Guo et al. 2017 (arXiv 1706.04599), section 5."""
 METRIC, FILTER = "acc", "none"
-"""lm-eval's: 1 where the option with the largest log-likelihood is the right one."""
+"""lm-eval's: 1 where the option with the largest log-likelihood is the right one. Where it is a probability
+(truthfulqa_mc2) no option is the right one."""
 NUM_RESAMPLES = 999
 
 
@@ -38,6 +39,8 @@ def calibration_errors(models: Sequence[Evaluated], *, seed: int) -> list[Calibr
     found = []
     for model in models:
         for task in model.run.tasks:
+            if not _is_right_or_wrong(task):
+                continue
             answers = [answer for sample in model.samples[task.task] if (answer := _answer(sample)) is not None]
             if answers:
                 confidence, right = np.array(answers).T
@@ -58,6 +61,10 @@ def expected_calibration_error(confidence: Floats, right: Floats) -> float:
     bins = np.clip(np.ceil(confidence * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
     surplus = np.bincount(bins, weights=right - confidence, minlength=NUM_BINS)
     return float(np.abs(surplus).sum() / len(confidence))
+
+
+def _is_right_or_wrong(task: TaskRun) -> bool:
+    return any((one.metric, one.filter, one.kind) == (METRIC, FILTER, "binary") for one in task.metrics)
 
 
 def _answer(sample: Sample) -> tuple[float, float] | None:

@@ -33,8 +33,9 @@ def test_a_model_that_knows_what_it_knows_has_none():
     assert expected_calibration_error(np.clip(confidence + 0.1, 0, 1), right) == pytest.approx(0.09, abs=0.02)
 
 
-def model(values, likelihoods):
-    made = evaluated("m", {"quiz": Task([Column(values)], options=len(likelihoods[0])), "text": Task([Column(values)])})
+def model(values, likelihoods, kind="binary"):
+    quiz = Task([Column(values, kind=kind)], options=len(likelihoods[0]))
+    made = evaluated("m", {"quiz": quiz, "text": Task([Column(values)])})
     samples = [
         replace(sample, responses=tuple(json.dumps([value, False]) for value in options))
         for sample, options in zip(made.samples["quiz"], likelihoods, strict=True)
@@ -51,6 +52,11 @@ def test_confidence_is_the_softmax_of_the_options():
     assert found.mean_confidence == pytest.approx((first + second) / 2)
     assert found.error.value == pytest.approx(((1 - first) + second) / 2)  # in two bins
     assert found.error.stderr > 0
+
+
+def test_a_probability_mass_says_of_no_option_that_it_is_right():
+    """As acc of truthfulqa_mc2; a real value of 1 is none, either."""
+    assert calibration_errors([model([0.7, 1.0], [[-1.0, -2.0], [-5.0, -4.0]], kind="real")], seed=0) == []
 
 
 def test_one_document_has_no_spread():
