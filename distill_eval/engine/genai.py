@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -119,25 +120,40 @@ class Walk:
         self._running = running
         self._ids: list[int] = []
 
-    def to(self, ids_T: Sequence[int], *, first: int) -> Tensor:
-        """Logits [T - first, V] behind the tokens from place `first` on; what stands there already is not run again.
+    def to(self, ids_T: Sequence[int], *, first: int) -> Iterator[Tensor]:
+        """Logits [P, V] behind the tokens from place `first` on, in order; what stands there already is not run again.
 
-        The graph is run on `PIECE` tokens at a time, so that the logits of a long text are never there all at once.
+        The graph is run on `PIECE` tokens at a time, the next ones when their logits are asked for: who reduces each
+        piece before the next never holds the logits of a long text all at once.
         """
         ids = list(ids_T)
         same = next((i for i, (a, b) in enumerate(zip(self._ids, ids, strict=False)) if a != b), None)
         kept = min(len(self._ids), len(ids), first) if same is None else min(same, first)
-        rows = []
-        with self._running():
-            if kept < len(self._ids):
+        if kept < len(self._ids):
+            with self._running():
                 self._generator.rewind_to(kept)
-            for start in range(kept, len(ids), PIECE):
-                piece = ids[start : start + PIECE]
+        self._ids = ids[:kept]
+        for start in range(kept, len(ids), PIECE):
+            piece = ids[start : start + PIECE]
+            with self._running():
                 self._generator.append_tokens(piece)
-                if start + len(piece) > first:
-                    rows.append(_logits(self._generator)[0, max(first - start, 0) :])
-        self._ids = ids
-        return torch.cat(rows)
+            self._ids += piece
+            if len(self._ids) > first:
+                yield self._rows(max(first - start, 0))
+
+    def _rows(self, start: int) -> Tensor:
+        with self._running():
+            return _logits(self._generator)[0, start:]
+
+
+def check_library(folder: Path) -> None:
+    """Refuse a folder where nothing runs it.
+
+    Raises:
+        ModelError: the package is not installed.
+    """
+    if find_spec("onnxruntime_genai") is None:
+        raise ModelError(f"{folder} is run by ONNX Runtime GenAI, which is not installed: {INSTALL}")
 
 
 def load(folder: Path, *, num_threads: int | None = None) -> GenaiModel:
@@ -150,10 +166,9 @@ def load(folder: Path, *, num_threads: int | None = None) -> GenaiModel:
     Raises:
         ModelError: the package is not installed, or the folder is not one that it runs.
     """
-    try:
-        import onnxruntime_genai
-    except ImportError as error:
-        raise ModelError(f"{folder} is run by ONNX Runtime GenAI, which is not installed: {INSTALL}") from error
+    check_library(folder)
+    import onnxruntime_genai
+
     if not (folder / GENAI_CONFIG).is_file():
         raise ModelError(
             f"{folder} has no {GENAI_CONFIG}: ONNX Runtime GenAI runs what `distill-eval export` writes. For a folder "

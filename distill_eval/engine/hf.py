@@ -87,7 +87,7 @@ def load(folder: Path, *, name: str | None = None, dtype: Dtype = "auto", device
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     _check_kind(config, name or str(folder))
-    _check_library(config, what)
+    check_library(config, what)
     with boundary(ModelError, what):
         auto: Any = AutoModelForCausalLM
         model, info = auto.from_pretrained(
@@ -111,8 +111,16 @@ def _check_kind(config: Any, name: str) -> None:
         raise ModelError(f"{name} is a {kind or config.model_type}: expected a causal language model")
 
 
-def _check_library(config: Any, what: str) -> None:
-    """Refuse a quantized model whose library is not installed."""
+def check_library(config: Any, what: str) -> None:
+    """Refuse a quantized model whose library is not installed.
+
+    Args:
+        config: Of transformers.
+        what: That is then impossible.
+
+    Raises:
+        ModelError: it is not.
+    """
     found = getattr(config, "quantization_config", None) or {}
     found = found if isinstance(found, dict) else found.to_dict()
     module, command = _LIBRARIES.get(str(found.get("quant_method")), (None, ""))

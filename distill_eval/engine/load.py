@@ -93,6 +93,27 @@ def read_facts(found: Found) -> Facts:
         return Facts(int(config.vocab_size), length, dtype)
 
 
+def check_library(found: Found) -> None:
+    """Refuse a model that cannot be loaded here, before anything else is.
+
+    Raises:
+        ModelError: a library is missing, or the description cannot be read.
+    """
+    what = f"cannot load {found.ref} from {found.folder}"
+    if found.engine == "onnx":
+        from distill_eval.engine import genai
+
+        genai.check_library(found.folder)
+        return
+    from transformers import AutoConfig
+
+    from distill_eval.engine import hf
+
+    with boundary(ModelError, what):
+        config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+    hf.check_library(config, what)
+
+
 def read_tokenizer(found: Found) -> Any:
     """The model's tokenizer.
 

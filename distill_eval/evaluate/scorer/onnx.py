@@ -43,9 +43,8 @@ class OnnxEngine:
             indices = list(group)
             new = [index for index in indices if index not in done]
             if new:
-                first = min(len(inputs) - len(requests[index].targets) for index in new)
-                logprobs_TV = walk.to(inputs, first=first).log_softmax(-1)
-                on_scores({index: _score(logprobs_TV, requests[index].targets) for index in new})
+                targets = [requests[index].targets for index in new]
+                on_scores(dict(zip(new, _scores(walk, inputs, targets), strict=True)))
             num_seen += len(inputs) * len(indices)
             on_tokens(num_seen, num_tokens)
 
@@ -72,7 +71,7 @@ class OnnxEngine:
         lookback = stop_lengths(tokenizer, request)
         while not text or not is_finished(tokenizer, text, request, self._model.end_ids, lookback):
             read = (*request.inputs, *text)
-            logits_V = walk.to(read, first=len(read) - 1)[0]
+            ((logits_V,),) = walk.to(read, first=len(read) - 1)
             token = int(logits_V.argmax())
             if not math.isfinite(float(logits_V[token])):  # NaN counts as the largest
                 raise NonFiniteError(index)
@@ -80,9 +79,24 @@ class OnnxEngine:
         return text
 
 
-def _score(logprobs_TV: torch.Tensor, targets: tuple[int, ...]) -> LogLikelihood:
-    """The last rows predict the targets."""
-    rows = logprobs_TV[-len(targets) :]
-    wanted = torch.tensor(targets)
-    picked = rows.gather(-1, wanted[:, None])[:, 0].tolist()
-    return LogLikelihood(math.fsum(picked), bool((rows.argmax(-1) == wanted).all()))
+def _scores(walk: Walk, inputs: tuple[int, ...], targets: Sequence[tuple[int, ...]]) -> list[LogLikelihood]:
+    """Those of targets that the last of the same inputs predict; each piece of logits is reduced before the next."""
+    begins = [len(inputs) - len(one) for one in targets]
+    begin = min(begins)
+    padded = [torch.tensor([0] * (own - begin) + list(one)) for own, one in zip(begins, targets, strict=True)]
+    wanted_RT, place = torch.stack(padded), 0
+
+    def reduce(logits_PV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal place
+        logprobs_PV = logits_PV.log_softmax(-1)
+        wanted_PR = wanted_RT[:, place : place + len(logits_PV)].T
+        place += len(logits_PV)
+        return logprobs_PV.gather(-1, wanted_PR).T, logprobs_PV.argmax(-1)
+
+    pieces = list(map(reduce, walk.to(inputs, first=begin)))
+    picked_RT, best_T = (torch.cat(column, dim=-1) for column in zip(*pieces, strict=True))
+    same_RT = best_T == wanted_RT
+    return [
+        LogLikelihood(math.fsum(picked_T[own - begin :].tolist()), bool(same_T[own - begin :].all()))
+        for own, picked_T, same_T in zip(begins, picked_RT, same_RT, strict=True)
+    ]
