@@ -42,7 +42,8 @@ class CompareConfig:
     parity_docs: int = 100
     """Documents per task for that."""
     parity_model: tuple[str, ...] = ()
-    """Unquantized models for that where a student's folder does not name its own; for ONNX an fp32 export."""
+    """Unquantized models for that where a student's folder does not name its own, and for ONNX fp32 exports: of each
+    kind one for all, or one per student in order."""
     evaluation: EvaluateOptions
     min_retention: float | None = None
     """A task passes when student - min_retention * teacher is above 0, interval included (default: 0.95)."""

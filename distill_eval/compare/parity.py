@@ -12,6 +12,8 @@ from distill_eval.compare.pairing import Evaluated
 from distill_eval.schema.evals import MetricRun, Sample
 from distill_eval.schema.retention import EngineParity, Estimate
 
+NO_DOCUMENT = "no document in common"
+
 
 def split_loss(plain: Evaluated, moved: Evaluated, student: Evaluated) -> tuple[EngineParity, ...]:
     """One entry per task, on the documents that all three have scored.
@@ -31,7 +33,8 @@ def split_loss(plain: Evaluated, moved: Evaluated, student: Evaluated) -> tuple[
         shared = sorted(set.intersection(*(set(one) for one in samples)))
         first, second, third = (np.array([one[key] for key in shared], dtype=np.float64) for one in samples)
         is_score = metric.kind in ("binary", "real") and bool(shared)
-        reason = None if is_score else f"{metric.metric} is no score per document"
+        counted = is_score and metric.kind == "binary"
+        reason = None if is_score else f"{metric.metric} is no score per document" if shared else NO_DOCUMENT
         found.append(
             EngineParity(
                 student_ref=student.run.model.ref,
@@ -42,8 +45,8 @@ def split_loss(plain: Evaluated, moved: Evaluated, student: Evaluated) -> tuple[
                 num_docs=len(shared),
                 engine_part=_mean(second - first) if is_score else Estimate(value=None, reason=reason),
                 quantization_part=_mean(third - second) if is_score else Estimate(value=None, reason=reason),
-                num_engine_flips=int((first != second).sum()) if metric.kind == "binary" else None,
-                num_quantization_flips=int((second != third).sum()) if metric.kind == "binary" else None,
+                num_engine_flips=int((first != second).sum()) if counted else None,
+                num_quantization_flips=int((second != third).sum()) if counted else None,
                 reason=reason,
             )
         )

@@ -12,6 +12,8 @@ from distill_eval.errors import ModelError, boundary
 from distill_eval.evaluate.models import ModelFolder, onnx_files
 from distill_eval.schema.model import ModelFacts
 
+UNKNOWN_PRECISION = "onnx of unknown precision"
+"""Of an ONNX folder that our export did not write."""
 EXPORT = "export.json"
 """What `distill-eval export` says of the model it wrote."""
 
@@ -74,8 +76,8 @@ def _exported(folder: Path) -> tuple[str, int | None, int]:
 def quantization(folder: Path) -> str | None:
     """How the folder's weights are packed, e.g. `compressed-tensors W8A8`; `None` when they are not."""
     if (folder / GENAI_CONFIG).is_file():
-        precision = _read(folder / EXPORT).get("precision", "of unknown precision")
-        return None if precision == "fp32" else f"onnx {precision}"
+        precision = _read(folder / EXPORT).get("precision")
+        return None if precision == "fp32" else f"onnx {precision}" if precision else UNKNOWN_PRECISION
     packed = _read(folder / "config.json").get("quantization_config") or {}
     return f"{packed.get('quant_method', 'unknown')} {_bits(packed)}".strip() if packed else None
 

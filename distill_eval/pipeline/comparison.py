@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from distill_eval.compare_config import NONE, CompareConfig
 from distill_eval.errors import UsageError
-from distill_eval.pipeline.parity import measure_parity
+from distill_eval.pipeline.parity import measure_parity, plan_parity
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 
@@ -46,12 +46,14 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     from distill_eval.compare import compare as compare_runs
     from distill_eval.evaluate.run import Session
     from distill_eval.provenance import collect
+    from distill_eval.store import check_folder
 
     students, engines = config.students, config.engines
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
     folder = config.output_dir.expanduser()
-    _check_output(folder)
+    check_folder(folder)
     _check_baselines(config, store)
+    pairs = plan_parity(config, store)
     announced: dict[str, PlannedTask] = {}
 
     def announce(plan: dict[str, PlannedTask]) -> None:
@@ -74,7 +76,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         seed=options.seed,
         provenance=collect(argv, session.device),
     )
-    retention = replace(retention, parity=measure_parity(config, others[: len(students)], store, progress))
+    retention = replace(retention, parity=measure_parity(config, pairs, others[: len(students)], store, progress))
     if not announced:  # all of it was in the cache
         for entry in {entry.task: entry for entry in retention.entries if entry.primary}.values():
             power = planned_power(entry.num_pairs, kind=entry.kind, level=config.level)
@@ -102,27 +104,18 @@ def _check_baselines(config: CompareConfig, store: Store) -> None:
 def _write(folder: Path, retention: Retention, scored: Sequence[Scored]) -> Path:
     """Write everything, the report last; at no time does a report stand beside facts of another run."""
     from distill_eval.report.markdown import render
-    from distill_eval.store import write_atomic
+    from distill_eval.store import remove, write_atomic
 
     report, facts = folder / "report.md", folder / "retention.json"
     text, content = render(retention), to_json(retention)
     samples = dict(_sample_files(scored, len(retention.students)))
-    _remove([report, facts])
+    remove([report, facts])
     for name, lines in samples.items():
         write_atomic(folder / name, lines)
     write_atomic(facts, content)
     write_atomic(report, text)
-    _remove([path for path in folder.glob("samples-*.jsonl") if path.name not in samples])
+    remove([path for path in folder.glob("samples-*.jsonl") if path.name not in samples])
     return report
-
-
-def _remove(files: Sequence[Path]) -> None:
-    """Remove what an earlier run left."""
-    from distill_eval.store.files import OUTPUT_OPTION, explained
-
-    for path in files:
-        with explained(path, OUTPUT_OPTION, verb="remove"):
-            path.unlink(missing_ok=True)
 
 
 def _detectable(name: str, num_docs: int, power: Power) -> str:
@@ -132,17 +125,6 @@ def _detectable(name: str, num_docs: int, power: Power) -> str:
     drop = f"{power.planned_detectable_drop * 100:.1f} points"
     assumed = f"if the models disagree on {power.planned_discordance:.0%} of them"
     return f"{name}: {num_docs:,} documents can show a drop of {drop} ({power.power:.0%} power, {assumed})"
-
-
-def _check_output(folder: Path) -> None:
-    """Refuse an output folder that cannot be written, before hours of work."""
-    from distill_eval.store import write_atomic
-
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--output-dir {folder} is a file; name a folder")
-    probe = folder / ".distill-eval-write-test"
-    write_atomic(probe, "")
-    probe.unlink()
 
 
 def _sample_files(scored: Sequence[Scored], num_students: int) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@
 """
 
 from distill_eval.store.cache import CacheEntry, Store, default_root
-from distill_eval.store.files import JSON, digest, write_atomic
+from distill_eval.store.files import JSON, check_folder, digest, remove, write_atomic
 from distill_eval.store.journal import Journal
 
-__all__ = ["JSON", "CacheEntry", "Journal", "Store", "default_root", "digest", "write_atomic"]
+__all__ = ["JSON", "CacheEntry", "Journal", "Store", "check_folder", "default_root", "digest", "remove", "write_atomic"]

@@ -13,7 +13,7 @@ from typing import BinaryIO, TypeAlias
 
 from filelock import FileLock, Timeout
 
-from distill_eval.errors import StoreError
+from distill_eval.errors import StoreError, UsageError
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
@@ -69,6 +69,31 @@ def write_atomic(path: Path, data: bytes | str, *, option: str = OUTPUT_OPTION) 
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse an output folder that cannot be written, before hours of work.
+
+    Raises:
+        UsageError: it is a file.
+        StoreError: it cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{OUTPUT_OPTION} {folder} is a file; name a folder")
+    probe = folder / ".distill-eval-write-test"
+    write_atomic(probe, "")
+    probe.unlink()
+
+
+def remove(files: Sequence[Path]) -> None:
+    """Remove what an earlier run left in an output folder.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    for path in files:
+        with explained(path, OUTPUT_OPTION, verb="remove"):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Quantized folders and ONNX folders through the scorers, against their own engine's forward pass."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -174,9 +175,35 @@ def test_one_call_makes_the_whole_table(place, capsys):
     check_parity(place, made, report)
 
 
+def test_parity_takes_few_documents_and_never_ends_a_comparison(place, tmp_path, capsys):
+    """Half of the documents, and of those --parity-docs; what cannot be run is said in the student's entry."""
+    shutil.copytree(place / "onnx-fp32", tmp_path / "lost")
+    said = {"model": {"name": str(tmp_path / "nobody"), "revision": None}, "precision": "fp32"}
+    (tmp_path / "lost" / "export.json").write_text(json.dumps(said))
+    words = [
+        "compare",
+        f"--teacher={place / 'plain'}",
+        f"--student={place / 'onnx-fp32'},{tmp_path / 'lost'}",
+        "--tasks=tiny_mc",
+        f"--include-path={place / 'tasks'}",
+        f"--output-dir={tmp_path / 'out'}",
+        "--limit=0.5",
+        "--parity-docs=7",
+    ]
+    assert main(words) == 0, capsys.readouterr().err
+    found = json.loads((tmp_path / "out" / "retention.json").read_text())
+    assert found["entries"][0]["num_pairs"] == 10
+    known, lost = found["parity"]
+    assert (known["num_docs"], known["reason"]) == (7, None)
+    assert Path(lost["student_ref"]).name == "lost"
+    assert lost["reason"].startswith("the unquantized model could not be run: model ")
+    assert "7 documents a task" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--parity-model=a,b"], "--parity-model names 2 models and --student 1 models: expected one for all"),
         (["--engine=onnx"], "plain has no genai_config.json, so --engine onnx cannot run it"),
         (["--engine=tensorrt"], "unknown --engine 'tensorrt'. Known: auto, hf, onnx, vllm"),
         (["--engine=hf,hf"], "--engine names 2 engines and --student 1 models"),

@@ -42,3 +42,11 @@ def test_a_parity_that_is_unknown_says_why():
     found = unknown_parity(run("s", [1, 0]), "no export is at hand")
     assert (found.task, found.unquantized_ref, found.num_docs) == (None, None, 0)
     assert found.engine_part.reason == found.reason == "no export is at hand"
+
+
+def test_runs_without_a_document_in_common_have_no_parts_and_no_flips():
+    other = run("s", [0, 1])
+    other = other._replace(samples={"t": [replace(sample, doc_hash="x") for sample in other.samples["t"]]})
+    (found,) = split_loss(run("u", [1, 0]), run("u", [1, 1]), other)
+    assert (found.num_engine_flips, found.num_quantization_flips, found.num_docs) == (None, None, 0)
+    assert found.reason == found.engine_part.reason == "no document in common"
