@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -36,6 +37,24 @@ def engine_version(engine: str = "hf") -> str:
     """Versions of what computes a score, for the evaluation cache."""
     found = {name: package_version(name) for name in ENGINE_PACKAGES[engine]}
     return ", ".join(f"{name} {number}" for name, number in found.items() if number != MISSING)
+
+
+UNPACKING_PACKAGES = {"gptq": "gptqmodel", "awq": "gptqmodel"}
+"""What transformers computes with where the package has another name than the method in a folder's config."""
+
+
+def unpacking_version(folder: Path) -> str | None:
+    """The package, with its version, that computes with a folder's quantized weights in transformers.
+
+    `None` for a folder without any.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    packed = config.get("quantization_config")
+    if not packed:
+        return None
+    method = str(packed.get("quant_method", "unknown"))
+    name = UNPACKING_PACKAGES.get(method, method)
+    return f"{name} {package_version(name)}"
 
 
 def collect(argv: Sequence[str], device: str, packages: Sequence[str] = ()) -> Provenance:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from distill_eval.evaluate import models
-from distill_eval.evaluate.facts import quantization
 from distill_eval.evaluate.options import EvaluateOptions
-from distill_eval.provenance import engine_version, package_version
+from distill_eval.provenance import engine_version, package_version, unpacking_version
 from distill_eval.schema.evals import Manifest
 
 FORMAT = 3
@@ -36,7 +35,7 @@ def identity(folder: models.ModelFolder, template: str | None, options: Evaluate
         "device": device.partition(":")[0],
         "engine": ENGINES[folder.engine],
         "engine_version": engine_version(folder.engine),
-        "unpacked_by": _unpacking(folder),
+        "unpacked_by": unpacking_version(folder.path) if folder.engine == "hf" else None,
         "lm_eval": package_version("lm_eval"),
         "scorer": options.scorer,
         "batch_tokens": options.batch_tokens,
@@ -45,15 +44,6 @@ def identity(folder: models.ModelFolder, template: str | None, options: Evaluate
         "seed": options.seed,
         "chat_template": template,
     }
-
-
-def _unpacking(folder: models.ModelFolder) -> str | None:
-    """The package, with its version, that computes with quantized weights in transformers, if the folder has any."""
-    packed = quantization(folder.path) if folder.engine == "hf" else None
-    if packed is None:
-        return None
-    name = packed.partition(" ")[0]
-    return f"{name} {package_version(name)}"
 
 
 def manifest(known: dict[str, Any], options: EvaluateOptions) -> Manifest:

@@ -61,7 +61,7 @@ class Bench:
         reason = None
         if not same_tokens(theirs.text, tokenizer, theirs.tokenizer):
             reason = f"its tokenizer cuts the text into other tokens than that of {theirs.found.ref}"
-        elif facts.vocab_size < theirs.facts.vocab_size:
+        elif facts.vocab_size < theirs.kept.shape.vocab_size:
             reason = f"it has {facts.vocab_size:,} logits and {theirs.found.ref} {theirs.facts.vocab_size:,}"
         said = self.said(found, facts)
         if reason is not None:

@@ -13,7 +13,7 @@ import torch
 
 from distill_eval.calibration import TextSource
 from distill_eval.device import choose_device
-from distill_eval.engine.load import Facts, Found, find, load, read_facts, read_tokenizer
+from distill_eval.engine.load import Facts, Found, check_library, find, load, read_facts, read_tokenizer
 from distill_eval.errors import require
 from distill_eval.fidelity import reference
 from distill_eval.fidelity.candidates import Bench, Reference, digest
@@ -21,21 +21,19 @@ from distill_eval.fidelity.config import FidelityConfig
 from distill_eval.fidelity.reference import Kept
 from distill_eval.fidelity.rows import POWER, Shape, fit
 from distill_eval.fidelity.statistics import Values, bits_per_byte, exponential, mean
-from distill_eval.fidelity.text import Text, cut
-from distill_eval.provenance import collect, engine_version, package_version
-from distill_eval.record import to_json
+from distill_eval.fidelity.text import Text, cut, same_tokens
+from distill_eval.provenance import collect, engine_version, package_version, unpacking_version
 from distill_eval.schema.fidelity import Fidelity, KeptReference
 from distill_eval.schema.model import ModelRef
-from distill_eval.store import JSON, Store, write_atomic
+from distill_eval.store import JSON, Store, check_folder
 from distill_eval.tell import telling
 
-ARTIFACT = "fidelity.json"
 FORMAT = 1
 """Counted up when what is kept of a reference changes so that older files must not be used."""
 
 
 def run(config: FidelityConfig, *, store: Store, argv: Sequence[str], say: Callable[[str], Any]) -> Fidelity:
-    """Measure every candidate, and write `fidelity.json`.
+    """Measure every candidate.
 
     Args:
         config: What is asked.
@@ -53,9 +51,11 @@ def run(config: FidelityConfig, *, store: Store, argv: Sequence[str], say: Calla
     others = [find(ModelRef.parse(name), config.engine, role="candidate") for name in config.candidate]
     for found in (ours, *others):
         _check_length(config, found)
+        check_library(found)
     facts, tokenizer = read_facts(ours), read_tokenizer(ours)
     text = cut(_source(config), tokenizer, config.scored, name=config.reference)
-    shape = _shape(config, facts)
+    shape = _shape(config, facts, _common_size(text, facts, tokenizer, others))
+    check_folder(config.output_dir.expanduser())
     parts = _parts(config, ours, digest=digest(ours, store), device=device, text=text, shape=shape)
     kept = reference.keep(
         store,
@@ -70,7 +70,7 @@ def run(config: FidelityConfig, *, store: Store, argv: Sequence[str], say: Calla
     say(f"reference: {'found in the cache' if kept.reused else 'kept'}, {kept.size_bytes / 1e6:.1f} MB")
     nats = _reference_nats(kept, text)
     bench = Bench(config, Reference(ours, facts, tokenizer, text, kept), store, device, each)
-    done = Fidelity(
+    return Fidelity(
         reference=bench.said(ours, facts),
         reference_perplexity=exponential(mean(nats)),
         reference_bits_per_byte=bits_per_byte(nats, text.num_bytes()),
@@ -82,8 +82,6 @@ def run(config: FidelityConfig, *, store: Store, argv: Sequence[str], say: Calla
         candidates=tuple(map(bench.candidate, others)),
         provenance=collect(argv, device),
     )
-    write_atomic(config.output_dir.expanduser() / ARTIFACT, to_json(done))
-    return done
 
 
 def _check_length(config: FidelityConfig, found: Found) -> None:
@@ -110,10 +108,23 @@ def _source(config: FidelityConfig) -> TextSource:
     )
 
 
-def _shape(config: FidelityConfig, facts: Facts) -> Shape:
+def _common_size(text: Text, facts: Facts, tokenizer: Any, others: Sequence[Found]) -> int:
+    """Logits that the reference and all candidates of its tokenizer have, where each has one for every token.
+
+    Models of a family pad their vocabularies to different sizes; what is beyond the tokenizer no text has.
+    """
+    sizes = [facts.vocab_size]
+    for found in others:
+        size = read_facts(found).vocab_size
+        if len(tokenizer) <= size < facts.vocab_size and same_tokens(text, read_tokenizer(found), tokenizer):
+            sizes.append(size)
+    return min(sizes)
+
+
+def _shape(config: FidelityConfig, facts: Facts, vocab_size: int) -> Shape:
     """As much as fits beside logits of the dtype that the reference is run in."""
     dtype = facts.dtype if config.dtype == "auto" else config.dtype
-    return fit(facts.vocab_size, config.top_k, _logit_bytes(dtype))
+    return fit(vocab_size, config.top_k, _logit_bytes(dtype))
 
 
 def _logit_bytes(dtype: str) -> int:
@@ -129,7 +140,9 @@ def _parts(
         "distill_eval": package_version("distill-eval"),
         "weights": digest,
         "engine": found.engine,
-        "engine_version": engine_version() if found.engine == "hf" else package_version("onnxruntime-genai"),
+        "engine_version": engine_version(found.engine),
+        "unpacked_by": unpacking_version(found.folder) if found.engine == "hf" else None,
+        "vocab_size": shape.vocab_size,
         "dtype": config.dtype,
         "device": device.partition(":")[0],
         "text": text.facts.digest,

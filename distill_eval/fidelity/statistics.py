@@ -50,9 +50,10 @@ def share(values_CS: Values) -> Share:
     """
     found = mean(values_CS)
     p, n = found.value, float(values_CS.size)
-    if found.stderr:
+    if found.stderr is not None:
         normal, student = stats.norm.ppf((1 + LEVEL) / 2), stats.t.ppf((1 + LEVEL) / 2, len(values_CS) - 1)
-        n = min(n, p * (1 - p) / found.stderr**2) * float(normal / student) ** 2
+        effective = min(n, p * (1 - p) / found.stderr**2) if found.stderr else n
+        n = effective * float(normal / student) ** 2
     low, high = proportion_confint(p * n, n, alpha=1 - LEVEL, method="wilson")
     return Share(value=p, stderr=found.stderr, stderr_iid=found.stderr_iid, ci_low=float(low), ci_high=float(high))
 

@@ -140,7 +140,7 @@ def _parts(source: TextSource) -> Any:
     path = Path(source.source).expanduser()
     if path.is_file() and path.suffix.lower() == ".txt":
         with boundary(UsageError, f"{source.said} cannot be read"):
-            return iter(path.read_text(encoding="utf-8").splitlines(keepends=True))
+            return iter(path.read_bytes().decode("utf-8").splitlines(keepends=True))
     return (document + "\n" for document in documents(source))
 
 

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +163,68 @@ def test_a_killed_run_goes_on_with_the_chunk_it_was_at(root, tmp_path):
     resumed = keep(Store(tmp_path / "killed"), counting)
     assert counting.num_asked == 3
     assert resumed.blocks == keep(Store(tmp_path / "whole"), Counts(root / "teacher")).blocks
+
+
+def resized(root, name, size, output):
+    """A model of `root` with another number of logits, the new ones as likely as the others."""
+    model = AutoModelForCausalLM.from_pretrained(root / name)
+    model.resize_token_embeddings(size, mean_resizing=False)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[VOCAB_SIZE:].normal_(std=0.2, generator=torch.Generator().manual_seed(4))
+    model.save_pretrained(output)
+    make_tokenizer().save_pretrained(output)
+    return model
+
+
+def test_other_padding_of_the_vocabulary_is_left_out(root, tmp_path):
+    """260 logits beside 275 of which the tokenizer has 258: both are renormalized over the first 260."""
+    teacher = resized(root, "teacher", 275, tmp_path / "padded")
+    found = measured(root, tmp_path / "out", reference=tmp_path / "padded", top_k=VOCAB_SIZE)
+    _, q, true = by_hand(root, "near", LENGTH // 2)
+    ids = torch.tensor(make_tokenizer()("\n".join(LINES))["input_ids"][: NUM * LENGTH]).view(NUM, LENGTH)
+    with torch.no_grad():
+        logits = teacher(ids).logits[:, LENGTH // 2 : LENGTH - 1].double()
+    assert logits.softmax(-1)[..., VOCAB_SIZE:].sum(-1).mean() > 0.01, "what is left out would be seen"
+    p = logits[..., :VOCAB_SIZE].log_softmax(-1).numpy()
+    tokens = found["candidates"][0]["tokens"]
+    assert tokens["kl"]["mean"]["value"] == pytest.approx(rel_entr(np.exp(p), np.exp(q)).sum(-1).mean(), rel=1e-4)
+    theirs = np.take_along_axis(p, true[:, :, None], -1)
+    assert found["reference_perplexity"]["value"] == pytest.approx(np.exp(-theirs.mean()), rel=1e-4)
+    assert found["reference"]["vocab_size"] == 275
+
+
+def test_fewer_logits_than_tokens_are_another_model(root, tmp_path):
+    resized(root, "near", 257, tmp_path / "cut")
+    file = tmp_path / "cut" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token_id": 0, "eos_token_id": 0}))
+    (candidate,) = measured(root, tmp_path / "out", candidate=tmp_path / "cut", continuations=1)["candidates"]
+    assert candidate["tokens"] is None
+    assert "it has 257 logits" in candidate["tokens_reason"]
+
+
+def test_a_report_is_gone_before_other_facts_are_written(root, tmp_path, capsys):
+    measured(root, tmp_path)
+    (tmp_path / "fidelity.json").unlink()
+    (tmp_path / "fidelity.json").mkdir()
+    assert cli.main(options(root, tmp_path, text_samples=2)) == 1
+    assert f"cannot write {tmp_path / 'fidelity.json'}" in capsys.readouterr().err
+    assert not (tmp_path / "fidelity.md").exists()
+
+
+def test_what_would_fail_behind_the_first_pass_is_said_before_it(root, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert cli.main(options(root, tmp_path / "file")) == 2
+    assert f"--output-dir {tmp_path / 'file'} is a file" in capsys.readouterr().err
+    shutil.copytree(root / "near", tmp_path / "packed")
+    config = json.loads((root / "near" / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "compressed-tensors", "format": "pack-quantized"}
+    (tmp_path / "packed" / "config.json").write_text(json.dumps(config))
+    monkeypatch.setitem(sys.modules, "compressed_tensors", None)
+    assert cli.main(options(root, tmp_path / "out", candidate=f"{root / 'near'},{tmp_path / 'packed'}")) == 1
+    told = capsys.readouterr()
+    assert "which needs compressed_tensors. Type: pip install compressed-tensors" in told.err
+    assert "chunks" not in told.out
+    assert not list(Path(Store().root).glob("reference/*"))
 
 
 @pytest.mark.parametrize("other", ["words", "sentences"])

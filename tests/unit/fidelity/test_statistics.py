@@ -70,7 +70,18 @@ def test_a_share_has_an_interval_that_covers_though_positions_depend_on_each_oth
 def test_full_agreement_still_has_an_interval():
     found = share(np.ones((4, 25)))
     assert (found.value, found.ci_high) == (1.0, 1.0)
-    assert found.ci_low == pytest.approx(1 / (1 + 1.959964**2 / 100), abs=1e-6)  # Wilson at p = 1
+    assert found.ci_low == pytest.approx(1 / (1 + 3.182446**2 / 100), abs=1e-6)  # Wilson at p = 1; t of 3 degrees
+
+
+def test_chunks_that_agree_by_chance_are_still_few():
+    found = share(np.tile([1.0, 1.0, 1.0, 0.0], (2, 25)))  # t of one degree is 12.7: 200 positions count as 4.8
+    assert found.stderr == 0
+    center, n = 0.75, 200 * (1.959964 / 12.706205) ** 2
+    low = (center + 1.959964**2 / (2 * n) - 1.959964 * np.sqrt(center * 0.25 / n + 1.959964**2 / (4 * n * n))) / (
+        1 + 1.959964**2 / n
+    )
+    assert found.ci_low == pytest.approx(low, abs=1e-6)
+    assert found.ci_high - found.ci_low > 0.5
 
 
 def test_percentiles():

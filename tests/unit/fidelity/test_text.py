@@ -37,6 +37,14 @@ def test_a_text_file_is_read_as_it_is_and_cut_as_llama_cpp_cuts_it(path):
     assert text.facts.seed is None
 
 
+def test_line_ends_are_kept(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"one\r\ntwo\rthree\n" * 10)
+    text = cut(source(path), make_tokenizer(), "all", name="m")
+    assert text.whole[:15] == "one\r\ntwo\rthree\n"
+    assert text.ids[:5] == make_tokenizer()("one\r\n")["input_ids"]
+
+
 def test_all_positions_that_have_a_next_token_can_be_scored(path):
     text = cut(source(path), make_tokenizer(), "all", name="m")
     assert [len(chunk.targets()) for chunk in text.chunks] == [15, 15, 15]
