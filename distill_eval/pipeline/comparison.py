@@ -46,12 +46,10 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     from distill_eval.compare import compare as compare_runs
     from distill_eval.evaluate.run import Session
     from distill_eval.provenance import collect
-    from distill_eval.store import check_folder
 
     students, engines = config.students, config.engines
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
-    folder = config.output_dir.expanduser()
-    check_folder(folder)
+    folder = _writable_folder(config)
     _check_baselines(config, store)
     pairs = plan_parity(config, store)
     announced: dict[str, PlannedTask] = {}
@@ -82,6 +80,14 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
             power = planned_power(entry.num_pairs, kind=entry.kind, level=config.level)
             progress.say(_detectable(entry.task, entry.num_pairs, power))
     return Compared(retention, _write(folder, retention, scored))
+
+
+def _writable_folder(config: CompareConfig) -> Path:
+    from distill_eval.store import check_folder
+
+    folder = config.output_dir.expanduser()
+    check_folder(folder)
+    return folder
 
 
 def _check_baselines(config: CompareConfig, store: Store) -> None:
