@@ -171,18 +171,18 @@ def test_a_server_that_ends_says_why_and_keeps_its_log(tmp_path, monkeypatch):
     install(
         tmp_path,
         monkeypatch,
-        "print('WARNING 11-26 17:10:11 torchvision is not there: vision is unsupported')\n"
-        "raise ValueError('No available memory for the cache blocks')",
+        "print('WARNING 11-26 17:10:11 No available memory for a second model')\n"
+        "raise ValueError('12 heads are not divisible by 5')",
     )
     log = tmp_path / "serve.log"
     with pytest.raises(ServerError) as raised, server.serve(CONFIG, log):
         pytest.fail("it is not healthy")
     said = str(raised.value)
     assert said.startswith("vLLM ended with code 1 after ")
-    assert "No available memory for the cache blocks" in said
-    assert "Free memory for 2048 tokens of context" in said, "not what the warning before it says"
+    assert "ValueError: 12 heads are not divisible by 5" in said
+    assert "vLLM does not serve this model or scheme here" in said, "not what the warning before it calls for"
     assert f"Log: {log}" in said
-    assert "No available memory" in log.read_text()
+    assert "not divisible" in log.read_text()
 
 
 HEALTHY = """\
