@@ -4,12 +4,14 @@ import json
 import logging
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from fakes.tiny_families import VOCAB_SIZE, make_tokenizer, save
+from fakes.tiny_variants import save_original, save_w8a8
 from fakes.two_tokenizers import byte_level, fallback, save_with
 from scipy.special import rel_entr
 from transformers import AutoModelForCausalLM
@@ -112,6 +114,17 @@ def test_what_is_kept_serves_the_next_candidate_without_the_model(root, tmp_path
     )
     for change in ({"top_k": 32}, {"text_length": 30}, {"seed": 1}, {"scored": "all"}, {"reference": root / "near"}):
         assert measured(root, tmp_path / "c", **change)["kept"]["reused"] is False
+
+
+def test_what_is_kept_belongs_to_the_versions_that_made_it(root, tmp_path):
+    save_original(tmp_path / "plain")
+    save_w8a8(tmp_path / "plain", tmp_path / "packed")
+    found = measured(root, tmp_path / "out", reference=tmp_path / "packed", text_samples=1)
+    (entry,) = Path(Store().root).glob("reference/*.entry")
+    parts = json.loads(entry.read_bytes().partition(b"\n")[0])["parts"]
+    assert parts["unpacked_by"] == f"compressed-tensors {version('compressed-tensors')}"
+    assert parts["engine_version"] == f"transformers {version('transformers')}, torch {version('torch')}"
+    assert parts["vocab_size"] == found["reference"]["vocab_size"] == VOCAB_SIZE
 
 
 def test_what_is_damaged_is_computed_again(root, tmp_path, caplog):
