@@ -86,7 +86,7 @@ def load(folder: Path, *, name: str | None = None, dtype: Dtype = "auto", device
     with boundary(ModelError, what):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    _check_kind(config, name or str(folder))
+    check_kind(config, name or str(folder))
     _check_library(config, what)
     with boundary(ModelError, what):
         auto: Any = AutoModelForCausalLM
@@ -105,7 +105,12 @@ def load(folder: Path, *, name: str | None = None, dtype: Dtype = "auto", device
     return HFModel(model, tokenizer)
 
 
-def _check_kind(config: Any, name: str) -> None:
+def check_kind(config: Any, name: str) -> None:
+    """Refuse a model that is no causal language model.
+
+    Raises:
+        ModelError: it is an encoder-decoder, a classifier or a masked language model.
+    """
     kind = (config.architectures or [""])[0]
     if config.is_encoder_decoder or kind.endswith(("ForSequenceClassification", "ForMaskedLM")):
         raise ModelError(f"{name} is a {kind or config.model_type}: expected a causal language model")
