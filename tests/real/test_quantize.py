@@ -14,7 +14,18 @@ from distill_eval.serving.server import free_port, serve
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TEXT = ("--calibration", "EleutherAI/wikitext_document_level", "--calibration-subset", "wikitext-2-raw-v1")
-FEW = ("--text-column", "page", "--calibration-samples", "2", "--held-out-samples", "2", "--calibration-length", "256")
+FEW = (
+    "--calibration-split",
+    "test",
+    "--text-column",
+    "page",
+    "--calibration-samples",
+    "2",
+    "--held-out-samples",
+    "2",
+    "--calibration-length",
+    "256",
+)
 PROMPT = "The capital of France is"
 
 
