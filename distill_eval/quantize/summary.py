@@ -42,7 +42,6 @@ def summarize(
     config, layers, folder = job.config, job.layers, made.folder
     quantized = tuple(name for name in layers.widths if name in folder.quantized)
     left = tuple(name for name in layers.widths if name not in folder.quantized and name not in ignored)
-    num = sum(layers.num_parameters_in[name] for name in quantized)
     library = LIBRARIES[config.way][1]
     model_files = [job.source / "config.json", *checkpoint.weight_files(job.source)]
     return QuantRun(
@@ -62,10 +61,8 @@ def summarize(
         ignored_layers=ignored + left,
         tied_embeddings=layers.tied_embeddings,
         num_parameters=layers.num_parameters,
-        num_parameters_quantized=num,
-        embedding_bytes=sum(
-            size for name, size in folder.bytes_of.items() if name.partition(".weight")[0] in layers.embeddings
-        ),
+        num_parameters_quantized=sum(layers.num_parameters_in[name] for name in quantized),
+        embedding_bytes=_embedding_bytes(job, folder),
         size_bytes_original=sum(file.stat().st_size for file in checkpoint.weight_files(job.source)),
         size_bytes=folder.size_bytes,
         bits_per_weight=8 * folder.size_bytes / layers.num_parameters,
@@ -77,6 +74,12 @@ def summarize(
         warnings=tuple(_warnings(job, made, left)),
         provenance=collect(argv, job.device),
     )
+
+
+def _embedding_bytes(job: Job, folder: Folder) -> int:
+    """Of everything that stands for the weights of input and output embeddings."""
+    names = job.layers.embeddings
+    return sum(size for name, size in folder.bytes_of.items() if name.partition(".weight")[0] in names)
 
 
 def _warnings(job: Job, made: Made, left: Sequence[str]) -> list[str]:
