@@ -1,20 +1,21 @@
 r"""What the variants of a model weigh and how fast they are, each on the engine that runs it, in one run.
 
     python benchmarks/variants.py --model HuggingFaceTB/SmolLM2-135M-Instruct --text local/lm_corpus \
-        --folder variants --output variants.md
+        --fidelity-split validation --folder variants --output variants.md
 
 Variants that are not in --folder yet are made first, one process each: `quantize` (W8A8, W8A16, W4A16 by rounding and
 by AutoRound, bitsandbytes int8 and nf4) and `export` (ONNX fp32, int8, int4 by rounding and by k-quant). Every speed is
 measured in a process of its own; the processes take turns (A B C, A B C ...), and speedups are medians of the rounds'
-ratios to transformers in the same round.
+ratios to the better of transformers in float32 and in bfloat16 in the same round.
 
 decode:  tokens per second of one stream, greedy, behind a prompt of --prompt-tokens, the first token left out.
 prefill: tokens per second of reading --prefill-tokens at once. transformers projects the last position onto the
          vocabulary, an exported graph all of them.
 served:  output tokens per second of --concurrency streams on a vLLM server (--engines vllm), ratio to vLLM bfloat16.
-KL, top-1: from `fidelity` on the same text for all variants, against the model in bfloat16.
+KL, top-1: from one `fidelity` of all variants against the model in bfloat16, on a split that did not calibrate.
+memory:  how much `quantize` raised its process's peak while it quantized and wrote, over the model's bytes in bfloat16.
 
-A variant that is slower than transformers in bfloat16 is printed in bold.
+A variant that is slower than transformers is printed in bold.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -73,7 +73,7 @@ VARIANTS = (
     Variant("vLLM W8A8", "vllm", "w8a8", "bfloat16"),
     Variant("vLLM W4A16", "vllm", "w4a16", "bfloat16"),
 )
-BASELINE, SERVED_BASELINE = "transformers bf16", "vLLM bf16"
+BASELINES, SERVED_BASELINES = ("transformers fp32", "transformers bf16"), ("vLLM bf16",)
 
 
 # ---- one process: make a variant, or time it
@@ -96,10 +96,7 @@ def child_make(args: argparse.Namespace, variant: Variant) -> dict[str, Any]:
     code = main(words)
     if code:
         sys.exit(code)
-    return {
-        "seconds": time.perf_counter() - began,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
+    return {"seconds": time.perf_counter() - began}
 
 
 def child_time(args: argparse.Namespace, variant: Variant) -> dict[str, Any]:
@@ -174,7 +171,6 @@ def measured(args: argparse.Namespace, generate: Any, read: Any) -> dict[str, An
     return {
         "decode": args.decode_tokens / (long - short),
         "prefill": args.prefill_tokens / prefill,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 
@@ -249,7 +245,8 @@ def closeness(args: argparse.Namespace, variants: Sequence[Variant]) -> dict[str
     output = Path(args.folder) / "fidelity"
     candidates = ",".join(str(Path(args.folder) / folder) for folder in folders)
     words = ["fidelity", "--reference", args.model, "--candidate", candidates, "--text", args.text]
-    words += ["--text-samples", str(args.fidelity_samples), "--output-dir", str(output)]
+    words += ["--text-split", args.fidelity_split, "--text-samples", str(args.fidelity_samples)]
+    words += ["--dtype", "bfloat16", "--output-dir", str(output)]
     subprocess.run([sys.executable, "-m", "distill_eval.cli", *words], check=True, stdout=sys.stderr)
     told = json.loads((output / "fidelity.json").read_text(encoding="utf-8"))["candidates"]
     return {
@@ -267,28 +264,55 @@ def cell(ratio: Sequence[float] | None) -> str:
     return f"**{text}**" if middle < 1 else text
 
 
+def ratios(
+    name: str, measure: str, bases: Sequence[str], rounds: Sequence[dict[str, dict[str, Any]]]
+) -> tuple[list[float], list[float]]:
+    """A variant's rates, and their ratios to the best of the bases in the same round."""
+    rates, found = [], []
+    for one in rounds:
+        rate = one[name].get(measure)
+        base = max((one[other][measure] for other in bases if other in one and measure in one[other]), default=None)
+        if rate is not None:
+            rates.append(rate)
+            found += [rate / base] if base is not None else []
+    return rates, found
+
+
+def made_of(args: argparse.Namespace, variant: Variant) -> dict[str, Any]:
+    """What was noted when the variant was made, and its quant.json."""
+    notes = Path(args.folder) / f"{variant.folder}.made.json"
+    quant = Path(args.folder) / variant.folder / "quant.json"
+    found: dict[str, Any] = json.loads(notes.read_text()) if variant.make and notes.is_file() else {}
+    return found | ({"peak_bytes": json.loads(quant.read_text())["peak_bytes"]} if quant.is_file() else {})
+
+
+def bf16_bytes(args: argparse.Namespace) -> int:
+    """Two for each parameter of the model."""
+    from distill_eval.distill import models
+    from distill_eval.schema.model import ModelRef
+
+    return 2 * models.num_parameters(models.locate(ModelRef.parse(args.model), role="model").config)
+
+
 def table(
     args: argparse.Namespace, variants: Sequence[Variant], rounds: Sequence[dict[str, dict[str, Any]]]
 ) -> list[str]:
     """One row per variant."""
-    close = closeness(args, variants)
-    whole = size_bytes(where(args, next(variant for variant in variants if variant.name == BASELINE)))
-    heads = ["variant", "MB", "of bf16", "made in s", "KL", "top-1", "decode tok/s", "to bf16", "prefill tok/s"]
-    heads += ["to bf16", "served tok/s", "to vLLM bf16"]
+    close, whole = closeness(args, variants), bf16_bytes(args)
+    heads = ["variant", "MB", "of bf16", "made in s", "memory", "KL", "top-1", "decode tok/s", "to transformers"]
+    heads += ["prefill tok/s", "to transformers", "served tok/s", "to vLLM bf16"]
     lines = [f"| {' | '.join(heads)} |", f"|---{'|--:' * (len(heads) - 1)}|"]
     for variant in variants:
-        folder = where(args, variant)
-        size = size_bytes(folder) if variant.folder or variant.dtype != "float32" else 2 * whole
-        kl = close.get(variant.folder)
-        made = Path(args.folder) / f"{variant.folder}.made.json"
-        seconds = f"{json.loads(made.read_text())['seconds']:.0f}" if variant.folder and made.is_file() else "-"
-        cells = [variant.name, f"{size / 1e6:.1f}", f"{size / whole:.2f}", seconds]
+        width = {"float32": 2, "bfloat16": 1}.get(variant.dtype, 1)
+        size = size_bytes(Path(args.folder) / variant.folder) if variant.folder else width * whole
+        made, kl = made_of(args, variant), close.get(variant.folder)
+        cells = [variant.name, f"{size / 1e6:.1f}", f"{size / whole:.2f}"]
+        cells += [f"{made['seconds']:.0f}" if "seconds" in made else "-"]
+        cells += [f"{made['peak_bytes'] / whole:.2f}x" if "peak_bytes" in made else "-"]
         cells += ["-", "-"] if kl is None else [f"{kl[0]:.4f}", f"{kl[1]:.1%}"]
-        for measure, base in (("decode", BASELINE), ("prefill", BASELINE), ("served", SERVED_BASELINE)):
-            both = [(found[variant.name].get(measure), found.get(base, {}).get(measure)) for found in rounds]
-            known = [(one, other) for one, other in both if one and other]
-            cells.append(f"{statistics.median(one for one, _ in known):.0f}" if known else "-")
-            cells.append(cell([one / other for one, other in known]))
+        for measure, bases in (("decode", BASELINES), ("prefill", BASELINES), ("served", SERVED_BASELINES)):
+            rates, found = ratios(variant.name, measure, bases, rounds)
+            cells += [f"{statistics.median(rates):.0f}" if rates else "-", cell(found)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -298,6 +322,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--text", required=True, help="for calibration, parity and fidelity")
+    parser.add_argument("--fidelity-split", required=True, help="of --text; calibration takes `train`")
     parser.add_argument("--folder", required=True, help="of the variants; what is there is not made again")
     parser.add_argument("--engines", default="hf,onnx", help="hf, onnx and vllm")
     parser.add_argument("--rounds", type=int, default=3)
@@ -322,10 +347,15 @@ def main() -> None:
         variant = next(variant for variant in VARIANTS if variant.name == args.variant)
         print(json.dumps(CHILDREN[args.child](args, variant)))
         return
-    variants = [variant for variant in VARIANTS if variant.engine in args.engines.split(",")]
-    for variant in variants:
+    engines = args.engines.split(",")
+    if not set(engines) <= {variant.engine for variant in VARIANTS}:
+        sys.exit(f"--engines {args.engines}: expected some of hf, onnx and vllm")
+    variants = [variant for variant in VARIANTS if variant.engine in engines]
+    needed = {variant.folder for variant in variants}
+    Path(args.folder).mkdir(parents=True, exist_ok=True)
+    for variant in VARIANTS:
         folder = Path(args.folder) / variant.folder
-        if variant.make and not folder.exists():
+        if variant.make and variant.folder in needed and not folder.exists():
             made = run_child(args, "make", variant)
             (Path(args.folder) / f"{variant.folder}.made.json").write_text(json.dumps(made), encoding="utf-8")
             print(f"{variant.name}: made in {made['seconds']:.0f} s", file=sys.stderr, flush=True)

@@ -34,6 +34,8 @@ class TextSource(NamedTuple):
     """Of the order of the documents; `None` takes them as they come."""
     option: str = "--calibration"
     """What the user typed before the source; options for number and length begin with it, too."""
+    num_extra: int = 0
+    """Of the samples, those that another option asks for."""
 
     @property
     def said(self) -> str:
@@ -64,8 +66,11 @@ def draw_pieces(text: TextSource, tokenizer: Any) -> Samples:
         tokens += tokenizer(document)["input_ids"] + end
         if len(tokens) >= num * length:
             return samples_of(text, list(torch.tensor(tokens[: num * length]).view(num, length)))
-    enough = len(tokens) // length
-    hint = f"{text.option}-samples {enough}" if enough else f"{text.option}-length {max(2, len(tokens))}"
+    enough = len(tokens) // length - text.num_extra
+    fitting = max(2, len(tokens) // (1 + text.num_extra))
+    hint = (
+        f"{text.option}-samples {enough}" if enough > 0 else f"{text.option}-samples 1 {text.option}-length {fitting}"
+    )
     raise UsageError(
         f"{text.said} has {len(tokens):,} tokens, and {num} samples of {length} need {num * length:,}: "
         f"name more text, or type {hint}"

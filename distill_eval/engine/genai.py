@@ -31,7 +31,7 @@ class GenaiModel:
     sequences are scored by the same graph and the same KV cache that serve them.
     """
 
-    def __init__(self, folder: Path, model: Any, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, model: Any, config: dict[str, Any], name: str) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.vocab_size: int = config["vocab_size"]
         self.max_length: int = config["context_length"]
@@ -39,7 +39,7 @@ class GenaiModel:
         self.end_ids = frozenset(ends if isinstance(ends, list) else [ends])
         """Tokens that end a text."""
         self._pad: int = config["pad_token_id"]
-        self._folder = folder
+        self._name = name
         self._model = model
 
     def logits(self, ids_T: Sequence[int]) -> Tensor:
@@ -109,7 +109,7 @@ class GenaiModel:
         return onnxruntime_genai.Generator(self._model, params)
 
     def _running(self) -> Any:
-        return boundary(ModelError, f"{self._folder} cannot be run by ONNX Runtime GenAI")
+        return boundary(ModelError, f"{self._name} cannot be run by ONNX Runtime GenAI")
 
 
 class Walk:
@@ -156,11 +156,12 @@ def check_library(folder: Path) -> None:
         raise ModelError(f"{folder} is run by ONNX Runtime GenAI, which is not installed: {INSTALL}")
 
 
-def load(folder: Path, *, num_threads: int | None = None) -> GenaiModel:
+def load(folder: Path, *, name: str | None = None, num_threads: int | None = None) -> GenaiModel:
     """The model of a folder that ONNX Runtime GenAI's builder wrote.
 
     Args:
         folder: With genai_config.json, the graph and the tokenizer's files.
+        name: As the user knows it, for messages; by default the folder.
         num_threads: To compute with; as many as torch has by default, so that engines are compared alike.
 
     Raises:
@@ -175,12 +176,12 @@ def load(folder: Path, *, num_threads: int | None = None) -> GenaiModel:
             "of transformers type --engine hf"
         )
     threads = num_threads or torch.get_num_threads()
-    with boundary(ModelError, f"{folder} cannot be loaded by ONNX Runtime GenAI"):
+    with boundary(ModelError, f"{name or folder} cannot be loaded by ONNX Runtime GenAI"):
         config: dict[str, Any] = json.loads((folder / GENAI_CONFIG).read_text(encoding="utf-8"))["model"]
         runtime = onnxruntime_genai.Config(str(folder))
         session = {"intra_op_num_threads": threads}
         runtime.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
-        return GenaiModel(folder, onnxruntime_genai.Model(runtime), config)
+        return GenaiModel(folder, onnxruntime_genai.Model(runtime), config, name or str(folder))
 
 
 def _without_end(ids_T: Sequence[int], pad: int) -> list[int]:

@@ -33,13 +33,15 @@ _LONGEST = 2048
 class HFModel:
     """A causal language model of transformers, in evaluation mode (a `LogitModel`)."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, name: str = "the model") -> None:
         """Prepare. Of the model's own generation config only the tokens that end a text apply.
 
         Args:
             model: On its device.
             tokenizer: Its own.
+            name: As the user named it, for messages.
         """
+        self._name = name
         self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
         config = model.config.get_text_config()
         self.vocab_size = int(config.vocab_size)
@@ -54,19 +56,24 @@ class HFModel:
     @torch.no_grad()
     def logits(self, ids_T: Sequence[int]) -> Tensor:
         """Logits [T, V] behind each of these tokens, float32 on the CPU."""
-        ids_1T = torch.tensor([list(ids_T)], device=self.model.device)
-        logits_TV: Tensor = self.model(input_ids=ids_1T, use_cache=False).logits[0]
-        return logits_TV.float().cpu()
+        with self._running(len(ids_T)):
+            ids_1T = torch.tensor([list(ids_T)], device=self.model.device)
+            logits_TV: Tensor = self.model(input_ids=ids_1T, use_cache=False).logits[0]
+            return logits_TV.float().cpu()
 
     @torch.no_grad()
     def greedy(self, ids_T: Sequence[int], num_tokens: int) -> list[int]:
         """The most likely continuation; it ends early behind an end-of-text token, which is included."""
-        ids_1T = torch.tensor([list(ids_T)], device=self.model.device)
-        whole_1T = self.model.generate(
-            input_ids=ids_1T, attention_mask=torch.ones_like(ids_1T), max_new_tokens=num_tokens
-        )
-        found: list[int] = whole_1T[0, ids_1T.shape[1] :].tolist()
-        return found
+        with self._running(len(ids_T)):
+            ids_1T = torch.tensor([list(ids_T)], device=self.model.device)
+            whole_1T = self.model.generate(
+                input_ids=ids_1T, attention_mask=torch.ones_like(ids_1T), max_new_tokens=num_tokens
+            )
+            found: list[int] = whole_1T[0, ids_1T.shape[1] :].tolist()
+            return found
+
+    def _running(self, num_tokens: int) -> Any:
+        return boundary(ModelError, f"{self._name} cannot be run by transformers on {num_tokens} tokens")
 
 
 def load(folder: Path, *, name: str | None = None, dtype: Dtype = "auto", device: str = "cpu") -> HFModel:
@@ -86,7 +93,7 @@ def load(folder: Path, *, name: str | None = None, dtype: Dtype = "auto", device
     with boundary(ModelError, what):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    _check_kind(config, name or str(folder))
+    check_kind(config, name or str(folder))
     check_library(config, what)
     with boundary(ModelError, what):
         auto: Any = AutoModelForCausalLM
@@ -102,10 +109,15 @@ def load(folder: Path, *, name: str | None = None, dtype: Dtype = "auto", device
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(f"{what}: the weight files lack {', '.join(missing[:3])}; is the folder complete?")
-    return HFModel(model, tokenizer)
+    return HFModel(model, tokenizer, name or str(folder))
 
 
-def _check_kind(config: Any, name: str) -> None:
+def check_kind(config: Any, name: str) -> None:
+    """Refuse a model that is no causal language model.
+
+    Raises:
+        ModelError: it is an encoder-decoder, a classifier or a masked language model.
+    """
     kind = (config.architectures or [""])[0]
     if config.is_encoder_decoder or kind.endswith(("ForSequenceClassification", "ForMaskedLM")):
         raise ModelError(f"{name} is a {kind or config.model_type}: expected a causal language model")

@@ -24,7 +24,14 @@ _ROWS = 256
 class Tally:
     """Adds up what `Agreement` reports, so that no more than one text's logits are in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_choice: bool = True) -> None:
+        """Begin with nothing.
+
+        Args:
+            is_choice: Whether the logits of a position are those of one answer among several, so that they have a
+                softmax and the largest means something.
+        """
+        self._is_choice = is_choice
         self._lengths: list[int] = []
         self._num_positions = self._num_logits = self._num_same = self._num_ties = 0
         self._max_diff = self._sum_diff = self._sum_kl = self._largest = 0.0
@@ -54,8 +61,12 @@ class Tally:
         self._max_diff = max(self._max_diff, diff_NV.max().item())
         self._sum_diff += diff_NV.double().sum().item()
         self._largest = max(self._largest, original_NV.abs().max().item())
+        if self._is_choice:
+            self._add_choice(original_NV, exported_NV)
+
+    def _add_choice(self, original_NV: Tensor, exported_NV: Tensor) -> None:
         first_N, second_N = original_NV.argmax(-1), exported_NV.argmax(-1)
-        rows_N = torch.arange(len(diff_NV))
+        rows_N = torch.arange(len(original_NV))
         margin_N = original_NV[rows_N, first_N] - original_NV[rows_N, second_N]
         tie_N = (first_N != second_N) & (margin_N <= TIE * original_NV.abs().amax(-1))
         self._num_same += int((first_N == second_N).sum())
@@ -65,6 +76,7 @@ class Tally:
 
     def finish(self) -> Agreement:
         """The figures over all that was added."""
+        choice = self._is_choice
         return Agreement(
             num_texts=len(self._lengths),
             shortest=min(self._lengths),
@@ -73,9 +85,10 @@ class Tally:
             max_abs_diff=self._max_diff,
             mean_abs_diff=self._sum_diff / self._num_logits,
             max_relative_diff=self._max_diff / self._largest if self._largest else 0.0,
-            top1_agreement=self._num_same / self._num_positions,
-            num_ties=self._num_ties,
-            mean_kl=max(0.0, self._sum_kl / self._num_positions),  # a KL of 0 is rounded to either side
+            top1_agreement=self._num_same / self._num_positions if choice else None,
+            num_ties=self._num_ties if choice else None,
+            # a KL of 0 is rounded to either side
+            mean_kl=max(0.0, self._sum_kl / self._num_positions) if choice else None,
         )
 
 
@@ -83,13 +96,15 @@ def fp32_problem(found: Agreement) -> str | None:
     """Why these are not the logits of the same model in float32; `None` if they are.
 
     They are if the largest relative difference is below 1e-3 and every position has its largest logit in the same
-    place, but for ties.
+    place, but for ties. Where no position is a choice, the difference decides alone.
     """
     if found.max_relative_diff >= FP32_MAX_RELATIVE_DIFF:
         return (
             f"logits differ by up to {found.max_abs_diff:.3g}, {found.max_relative_diff:.2g} of the largest "
             f"(at most {FP32_MAX_RELATIVE_DIFF:g} is allowed)"
         )
+    if found.top1_agreement is None or found.num_ties is None:
+        return None
     apart = found.num_positions - round(found.top1_agreement * found.num_positions) - found.num_ties
     return f"the largest logit is another at {apart} of {found.num_positions} positions" if apart else None
 

@@ -72,7 +72,7 @@ class OnnxClassifier:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-        with boundary(ModelError, f"{folder / GRAPH} cannot be loaded by ONNX Runtime"):
+        with boundary(ModelError, "the exported classifier cannot be loaded by ONNX Runtime"):
             self._session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=[provider])
         self._inputs = [value.name for value in self._session.get_inputs()]
 

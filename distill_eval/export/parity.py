@@ -21,7 +21,7 @@ from distill_eval.export.classifier import OnnxClassifier
 from distill_eval.schema.export import Agreement, Continuation, Parity
 
 NUM_GREEDY = 64
-"""Tokens that both write."""
+"""Tokens that both write, or as many as the model takes behind the prompt."""
 _PROMPTS = 2
 """Texts behind which they do."""
 _BATCH = 4
@@ -31,6 +31,9 @@ _STEPS = 16
 _SHARES = (1, 2, 4, 8)
 _NO_CACHE = "a classifier reads each text once and keeps no KV cache"
 _NO_TEXT = "a classifier writes no text"
+_NUMBERS = "the model gives numbers (regression), of which none is an answer and which are no distribution"
+_LABELS = "each label is decided by itself (multi-label), so that there is no one answer and no distribution over them"
+_CHOICE = ("top1_agreement", "num_ties", "mean_kl")
 
 
 def cut(samples: Samples) -> list[list[int]]:
@@ -66,7 +69,8 @@ def causal_parity(original: LogitModel, exported: GenaiModel, samples: Samples) 
 
 
 def _continue(original: LogitModel, exported: GenaiModel, prompt: Sequence[int]) -> Continuation:
-    theirs, ours = original.greedy(prompt, NUM_GREEDY), exported.greedy(prompt, NUM_GREEDY)
+    num_tokens = min(NUM_GREEDY, original.max_length - len(prompt), exported.max_length - len(prompt))
+    theirs, ours = original.greedy(prompt, num_tokens), exported.greedy(prompt, num_tokens)
     return Continuation(
         num_prompt_tokens=len(prompt),
         num_tokens=len(theirs),
@@ -83,7 +87,8 @@ def classifier_parity(model: Any, exported: OnnxClassifier, tokenizer: Any, samp
         ModelError: the exported model cannot be run, or gives NaN.
     """
     texts = [ids.tolist() for ids in samples.ids]
-    whole, padded = Tally(), Tally()
+    why = why_no_choice(model.config)
+    whole, padded = Tally(is_choice=why is None), Tally(is_choice=why is None)
     for start in range(0, len(texts), _BATCH):
         batch = texts[start : start + _BATCH]
         together_BL = exported.logits(pad(tokenizer, batch))
@@ -99,8 +104,16 @@ def classifier_parity(model: Any, exported: OnnxClassifier, tokenizer: Any, samp
         padded=padded.finish(),
         cached=None,
         greedy=(),
-        reasons={"cached": _NO_CACHE, "greedy": _NO_TEXT},
+        reasons={"cached": _NO_CACHE, "greedy": _NO_TEXT} | ({} if why is None else dict.fromkeys(_CHOICE, why)),
     )
+
+
+def why_no_choice(model_config: Any) -> str | None:
+    """Why a classifier's logits are not those of one answer among several; `None` if they are."""
+    kind = getattr(model_config, "problem_type", None)
+    if kind == "multi_label_classification":
+        return _LABELS
+    return _NUMBERS if kind == "regression" or model_config.num_labels == 1 else None
 
 
 def pad(tokenizer: Any, texts: Sequence[Sequence[int]]) -> Mapping[str, Tensor]:

@@ -13,7 +13,7 @@ from distill_eval import checkpoint
 from distill_eval.calibration import Samples, TextSource, draw_documents, draw_pieces
 from distill_eval.device import choose_device
 from distill_eval.engine import hf
-from distill_eval.errors import StoreError, require
+from distill_eval.errors import ModelError, StoreError, require
 from distill_eval.export import builder
 from distill_eval.export.config import ExportConfig
 from distill_eval.export.original import Original, embedding_bytes, load_classifier, read_original
@@ -79,7 +79,7 @@ def run(
     require_free(output)
     job = _prepare(config)
     with beside(output) as scratch:
-        _check_space(job, output.parent)
+        _check_space(job, scratch.parent)
         built = scratch / "exported"
         built.mkdir()
         make = _make_causal if job.original.kind == "causal" else _make_classifier
@@ -121,6 +121,11 @@ def _check_classifier(config: ExportConfig, original: Original) -> None:
     )
     for option, value in (("--block-size", config.block_size), ("--accuracy-level", config.accuracy_level)):
         require(value is None, f"{option} {value}: {what}, whose weights have no blocks; leave it out")
+    if original.tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"{what} whose tokenizer has no pad_token: texts of different lengths cannot be read at once. Set "
+            "pad_token in its tokenizer_config.json (often that of eos_token), and pad_token_id in its config.json"
+        )
 
 
 def _text(config: ExportConfig) -> TextSource:
@@ -168,7 +173,7 @@ def _make_causal(job: _Job, built: Path, scratch: Path, say: Callable[[str], Any
     seconds = time.monotonic() - began
     say(f"comparing with the original on {len(job.samples.ids)} texts")
     original = hf.load(job.source, name=str(job.original.ref), dtype="float32")
-    parity = causal_parity(original, genai.load(built), job.samples)
+    parity = causal_parity(original, genai.load(built, name="the exported model"), job.samples)
     if config.precision == "fp32":
         require_same(parity, say)
     model = original.model

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from distill_eval.errors import ModelError, boundary
+from distill_eval.errors import ModelError, StoreError, boundary
 from distill_eval.schema.quant import Scheme
 
 
@@ -22,6 +23,7 @@ def write_quantized(
 
     Raises:
         ModelError: the model cannot be loaded or quantized.
+        StoreError: the output cannot be written.
     """
     wanted = BitsAndBytesConfig(
         load_in_8bit=scheme == "int8",
@@ -32,7 +34,7 @@ def write_quantized(
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     with boundary(ModelError, f"bitsandbytes cannot quantize {source}"):
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             source,
             quantization_config=wanted,
             dtype="auto",
@@ -40,4 +42,5 @@ def write_quantized(
             use_safetensors=True,
             trust_remote_code=False,
         )
+    with boundary(StoreError, f"cannot write {output}"):
         model.save_pretrained(output)

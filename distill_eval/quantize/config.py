@@ -23,7 +23,8 @@ class QuantizeConfig:
     model: str
     """Hub name (org/name or org/name@revision) or folder of a causal language model."""
     scheme: str
-    """W8A8, W8A16 or W4A16 (compressed-tensors: transformers and vLLM), or int8 or nf4 (bitsandbytes: transformers)."""
+    """W8A8, W4A16 or W8A16 (compressed-tensors: transformers and vLLM, W8A16 there on a GPU alone), or int8 or nf4
+    (bitsandbytes: transformers)."""
     output_dir: Path
     """Folder to write the variant to; it must not exist, or be empty."""
     calibration: str

@@ -27,6 +27,8 @@ LIBRARIES: dict[Way, tuple[str, str]] = {
 """What each way to quantize needs: module and distribution."""
 NF4_BLOCK = 64
 """Weights that share a scale; bitsandbytes' kernels for CPUs want whole blocks in every row."""
+NF4_ROWS = 32
+"""And so many outputs at a time."""
 
 
 class Job(NamedTuple):
@@ -73,13 +75,17 @@ def prepare(config: QuantizeConfig, each: Each) -> Job:
     if config.way != "bitsandbytes" and (config.facts.grouped or config.group_size is not None):
         group_size = choose_group_size(layers.widths, config.group_size)
     elif config.scheme == "nf4" and device == "cpu":
-        choose_group_size(layers.widths, NF4_BLOCK)
+        _check_nf4(layers)
     require(
         config.keep_best < len(layers.units),
         f"--keep-best {config.keep_best}: the model has {len(layers.units)} units, and one at least is quantized",
     )
     with boundary(ModelError, f"the tokenizer of {str(ref)!r} cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(small, trust_remote_code=False)
+    require(
+        layers.max_length is None or config.calibration_length <= layers.max_length,
+        f"--calibration-length {config.calibration_length}: the model reads {layers.max_length} tokens",
+    )
     samples = draw_pieces(_text(config), tokenizer)
     source = checkpoint.locate_with_weights(ref, checkpoint.SMALL_FILES, role="model")
     return Job(config, ref, source, layers, group_size, samples, device, each)
@@ -94,4 +100,15 @@ def _text(config: QuantizeConfig) -> TextSource:
         split=config.calibration_split,
         column=config.text_column,
         seed=config.seed,
+        num_extra=config.held_out_samples,
     )
+
+
+def _check_nf4(layers: Layers) -> None:
+    choose_group_size(layers.widths, NF4_BLOCK)
+    for name, height in layers.heights.items():
+        require(
+            height % NF4_ROWS == 0,
+            f"--scheme nf4: {name} has {height} outputs, and on a CPU bitsandbytes takes multiples of {NF4_ROWS}. "
+            f"Leave it out with --ignore {name}",
+        )

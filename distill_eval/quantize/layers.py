@@ -11,11 +11,13 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from distill_eval.engine.hf import check_kind
 from distill_eval.errors import ModelError, boundary, nearest, require
 from distill_eval.schema.model import ModelRef
 
 _FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """What vLLM runs as one matrix product, which has one scheme."""
+_LENGTHS = ("max_position_embeddings", "n_positions")
 HEAD = "lm_head"
 """Stands for the output projection whatever its name."""
 
@@ -25,6 +27,8 @@ class Layers(NamedTuple):
 
     widths: dict[str, int]
     """Those to quantize, by module name, with their number of inputs."""
+    heights: dict[str, int]
+    """The same with their number of outputs."""
     ignored: tuple[str, ...]
     """Those that stay."""
     architecture: str
@@ -33,7 +37,9 @@ class Layers(NamedTuple):
     num_parameters_in: dict[str, int]
     """Weights of each layer to quantize."""
     embeddings: tuple[str, ...]
-    """Names of the tensors of input and output embeddings."""
+    """Module names of input and output embeddings."""
+    max_length: int | None
+    """Context length in tokens, where the config names one."""
 
     @property
     def units(self) -> list[tuple[str, ...]]:
@@ -50,6 +56,7 @@ def read_layers(ref: ModelRef, folder: Path, ignore: Sequence[str]) -> Layers:
     """
     with boundary(ModelError, f"the config of {str(ref)!r} cannot be read (code from a repository is never run)"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    check_kind(config, str(ref))
     if getattr(config, "quantization_config", None) is not None:
         method = dict(_plain(config.quantization_config)).get("quant_method", "some method")
         raise ModelError(f"{str(ref)!r} is quantized already ({method}): name the unquantized model")
@@ -65,18 +72,22 @@ def read_layers(ref: ModelRef, folder: Path, ignore: Sequence[str]) -> Layers:
         raise ModelError(
             f"{type(model).__name__} has no linear layers but its head (GPT-2 has Conv1D): the schemes know linear ones"
         )
-    ignored = matching(tuple(found), [head if pattern == HEAD else pattern for pattern in ignore], may_lack=head)
+    tied = bool(config.get_text_config().tie_word_embeddings)
+    asked = [head if pattern == HEAD else pattern for pattern in [*ignore, *([HEAD] if tied else [])]]
+    ignored = matching(tuple(found), asked, may_lack=head)
     kept = {name: module for name, module in found.items() if name not in ignored}
     require(bool(kept), f"--ignore {','.join(ignore)}: that leaves nothing to quantize")
     embeddings = {module for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module}
     return Layers(
         widths={name: int(module.in_features) for name, module in kept.items()},
+        heights={name: int(module.out_features) for name, module in kept.items()},
         ignored=ignored,
         architecture=type(model).__name__,
-        tied_embeddings=bool(config.get_text_config().tie_word_embeddings),
+        tied_embeddings=tied,
         num_parameters=int(model.num_parameters()),
         num_parameters_in={name: module.weight.numel() for name, module in kept.items()},
-        embeddings=tuple(f"{name}.weight" for name, module in model.named_modules() if module in embeddings),
+        embeddings=tuple(name for name, module in model.named_modules() if module in embeddings),
+        max_length=next((getattr(config, name) for name in _LENGTHS if getattr(config, name, None)), None),
     )
 
 
@@ -105,6 +116,11 @@ def group_units(names: Sequence[str]) -> list[tuple[str, ...]]:
         fused = next((group for group in _FUSED if last in group), (last,))
         units.setdefault((parent, *fused), []).append(name)
     return [tuple(members) for members in units.values()]
+
+
+def split_units(units: Sequence[tuple[str, ...]], quantized: frozenset[str]) -> list[tuple[str, ...]]:
+    """The units of which some layers are quantized and some are not."""
+    return [unit for unit in units if 0 < len(quantized & set(unit)) < len(unit)]
 
 
 def _plain(config: Any) -> Mapping[str, Any]:

@@ -125,7 +125,7 @@ def layer_errors(original: Any, quantized: Any, layers: Sequence[str], samples_T
     try:
         with torch.no_grad():
             for sample_T in samples_T:
-                original(sample_T[None].to(original.device), use_cache=False, logits_to_keep=1)
+                original(sample_T[None].to(original.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill_eval import checkpoint
 from distill_eval.engine import hf
-from distill_eval.errors import ModelError, StoreError, boundary
+from distill_eval.errors import ModelError, require
 from distill_eval.quantize import bnb, packed
 from distill_eval.quantize.config import DEFAULT_ITERATIONS, QuantizeConfig
 from distill_eval.quantize.harm import rank_units
@@ -22,6 +22,7 @@ from distill_eval.quantize.measure import closeness, layer_errors, read_folder
 from distill_eval.quantize.summary import Made, summarize
 from distill_eval.record import to_json
 from distill_eval.schema.quant import Check, KeptBest, QuantRun, UnitHarm
+from distill_eval.store.files import OUTPUT_OPTION, explained
 from distill_eval.store.folder import beside, publish, require_free
 from distill_eval.tell import telling
 
@@ -67,10 +68,15 @@ def _make_best(job: Job, scratch: Path) -> tuple[Made, Path, tuple[str, ...], Ke
     made, harms = _make(job, built, job.layers.ignored, rank=job.config.keep_best > 0)
     if not job.config.keep_best:
         return made, built, job.layers.ignored, None
+    require(
+        job.config.keep_best < len(harms),
+        f"--keep-best {job.config.keep_best}: {job.config.way} quantized {len(harms)} units, and one at least is to be",
+    )
     best = {layer for harm in harms[: job.config.keep_best] for layer in harm.unit}
     ignored = job.layers.ignored + tuple(name for name in job.layers.widths if name in best)
     again = scratch / "best"
     better, _ = _make(job, again, ignored, rank=False)
+    better = better._replace(seconds=made.seconds + better.seconds, peak_bytes=made.peak_bytes)
     kept = KeptBest(
         num_kept=job.config.keep_best,
         harms=tuple(harms),
@@ -84,7 +90,7 @@ def _make(job: Job, built: Path, ignored: Sequence[str], *, rank: bool) -> tuple
     """Quantize, load what was written, and measure it."""
     importlib.import_module(LIBRARIES[job.config.way][0])  # its time and memory are not the quantization's
     began, resident = time.monotonic(), _peak_bytes()
-    with boundary(StoreError, f"cannot write {built}"):
+    with explained(job.config.output_dir, OUTPUT_OPTION):
         built.mkdir()
         _write(job, built, ignored)
         _finish(job.source, built)

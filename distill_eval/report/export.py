@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from distill_eval.report import escape, numbers
 from distill_eval.report.sections import how_to_repeat, plain_table, settings_table, short_names
 from distill_eval.schema.export import Agreement, Continuation, ExportRun
 
+Number = TypeVar("Number", int, float)
 TEXT, README = "export.md", "README.md"
 WAYS = {"whole": "all tokens at once", "padded": "in a padded batch", "cached": "token by token, from the KV cache"}
 PLACES = {"cpu": "on a CPU", "cuda": "on CUDA"}
@@ -16,6 +20,7 @@ ALGORITHMS = {
     "k-quant-mixed": "rounded by k-quant, the head and the most sensitive layers in 8 bit",
     "dynamic": "rounded to nearest, activations as they come",
 }
+FIGURES = {"top1_agreement": "same top 1", "num_ties": "ties", "mean_kl": "mean KL (nats)"}
 LEVELS = {0: "float32 (level 0)", 1: "float32 (level 1)", 4: "int8 (level 4)"}
 
 _CAUSAL = """import onnxruntime_genai as og
@@ -37,6 +42,13 @@ batch = AutoTokenizer.from_pretrained(".")(["A text.", "And another, longer one.
 inputs = {value.name: batch[value.name] for value in session.get_inputs()}
 labels = session.run(["logits"], inputs)[0].argmax(-1)
 print([AutoConfig.from_pretrained(".").id2label[int(label)] for label in labels])"""
+_LOGITS = """import onnxruntime
+from transformers import AutoTokenizer
+
+session = onnxruntime.InferenceSession("model.onnx")
+batch = AutoTokenizer.from_pretrained(".")(["A text.", "And another, longer one."], padding=True, return_tensors="np")
+inputs = {value.name: batch[value.name] for value in session.get_inputs()}
+print(session.run(["logits"], inputs)[0])"""
 
 
 def files(run: ExportRun) -> dict[str, str]:
@@ -48,10 +60,11 @@ def readme(run: ExportRun) -> str:
     """How to run the folder without this package."""
     causal = run.kind == "causal"
     needed = "onnxruntime-genai" if causal else "onnxruntime transformers"
+    classifier = _LOGITS if run.parity.whole.top1_agreement is None else _CLASSIFIER
     sections = [
         f"# {escape.name(_model(run))} in ONNX, {run.precision}",
         f"In this folder, after `pip install {needed}`:",
-        escape.code_block(_CAUSAL if causal else _CLASSIFIER, language="python"),
+        escape.code_block(_CAUSAL if causal else classifier, language="python"),
         f"How far it is from the original, and how it was made: [{TEXT}]({TEXT}).",
     ]
     return "\n\n".join(sections) + "\n"
@@ -81,7 +94,10 @@ def _sentence(run: ExportRun) -> str:
     size = f"{numbers.size(after)}, {_share(after, before)} of the original"
     found = run.parity.whole
     positions = "tokens" if run.kind == "causal" else "texts"
-    agreed = f"{numbers.percent(found.top1_agreement)} of {numbers.count(found.num_positions)} {positions}"
+    compared = f"{numbers.count(found.num_positions)} {positions}"
+    if found.top1_agreement is None or found.mean_kl is None:
+        return f"{size}. Its outputs differ by up to {_small(found.max_relative_diff)} of the largest, on {compared}."
+    agreed = f"{numbers.percent(found.top1_agreement)} of {compared}"
     return f"{size}. The most likely answer is the original's at {agreed}; mean KL {_small(found.mean_kl)} nats."
 
 
@@ -112,11 +128,12 @@ def _parity(run: ExportRun) -> str:
         "largest difference": [_small(one.max_abs_diff) for one in found.values()],
         "mean": [_small(one.mean_abs_diff) for one in found.values()],
         "largest / largest logit": [_small(one.max_relative_diff) for one in found.values()],
-        "same top 1": [numbers.percent(one.top1_agreement) for one in found.values()],
-        "ties": [numbers.count(one.num_ties) for one in found.values()],
-        "mean KL (nats)": [_small(one.mean_kl) for one in found.values()],
+        FIGURES["top1_agreement"]: [_or_undefined(one.top1_agreement, numbers.percent) for one in found.values()],
+        FIGURES["num_ties"]: [_or_undefined(one.num_ties, numbers.count) for one in found.values()],
+        FIGURES["mean_kl"]: [_or_undefined(one.mean_kl, _small) for one in found.values()],
     }
-    notes = [f"- {WAYS.get(name, name)}: {escape.text(why)}" for name, why in parity.reasons.items()]
+    names = WAYS | FIGURES
+    notes = [f"- {names.get(name, name)}: {escape.text(why)}" for name, why in parity.reasons.items()]
     told = (
         f"Logits of the folder, run by ONNX Runtime, against the original's in float32, on "
         f"{numbers.plural(parity.whole.num_texts, 'text')}. KL is KL(original || exported)."
@@ -167,6 +184,10 @@ def _how(run: ExportRun) -> str:
 
 def _share(part: int, whole: int) -> str:
     return numbers.percent(part / whole) if whole else numbers.UNDEFINED
+
+
+def _or_undefined(value: Number | None, shown: Callable[[Number], str]) -> str:
+    return numbers.UNDEFINED if value is None else shown(value)
 
 
 def _small(value: float) -> str:

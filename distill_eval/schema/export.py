@@ -36,13 +36,14 @@ class Agreement:
     mean_abs_diff: float
     max_relative_diff: float
     """`max_abs_diff` over the largest absolute logit of the original at all these positions."""
-    top1_agreement: float
-    """Share of the positions at which both have their largest logit in the same place."""
-    num_ties: int
+    top1_agreement: float | None
+    """Share of the positions at which both have their largest logit in the same place; `None`, as the next two, where
+    the logits are not of one answer among several (regression, several labels at once)."""
+    num_ties: int | None
     """Positions at which it is in another place, but which the original itself does not decide: its logits of the two
     places differ by no more than 2e-5 of the position's largest absolute logit, the noise of another order of
     summation in float32."""
-    mean_kl: float
+    mean_kl: float | None
     """KL(original || exported) of the predictions, nats per position."""
 
 
@@ -52,7 +53,7 @@ class Continuation:
 
     num_prompt_tokens: int
     num_tokens: int
-    """That the original wrote; fewer than asked for where it ended the text."""
+    """That the original wrote; fewer than 64 where it ended the text, or the model takes no more."""
     first_difference: int | None
     """Place, from 0, of the first token that differs; `None` when all are equal."""
     original: str
@@ -73,7 +74,7 @@ class Parity:
     """All tokens of a text but the last few at once, and these one by one from the KV cache: only they count."""
     greedy: tuple[Continuation, ...]
     reasons: dict[str, str]
-    """Why one of the above is `None` or empty, by its name."""
+    """Why one of the above, or of the figures in them, is `None` or empty, by its name."""
 
 
 @record

@@ -34,9 +34,10 @@ def export(config: ExportConfig, argv: Sequence[str]) -> int:
 
     done = pipeline.export(config, argv=argv, say=say)
     found = done.parity.whole
-    print(
-        f"{done.graph.size_bytes / 1e6:.1f} of {done.original_size_bytes / 1e6:.1f} MB; same top 1 at "
-        f"{found.top1_agreement:.1%} of {found.num_positions:,}, mean KL {found.mean_kl:.3g} nats"
-    )
+    if found.top1_agreement is None:
+        lost = f"outputs differ by up to {found.max_relative_diff:.3g} of the largest, on {found.num_positions:,} texts"
+    else:
+        lost = f"same top 1 at {found.top1_agreement:.1%} of {found.num_positions:,}, mean KL {found.mean_kl:.3g} nats"
+    print(f"{done.graph.size_bytes / 1e6:.1f} of {done.original_size_bytes / 1e6:.1f} MB; {lost}")
     print(f"Exported: {config.output_dir}; how far it is from the original: {config.output_dir / 'export.md'}")
     return 0

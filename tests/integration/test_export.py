@@ -136,6 +136,49 @@ def test_a_classifier_in_int8_reports_what_it_lost(models, tmp_path):
     assert 0 < done.parity.whole.max_abs_diff < 0.5
 
 
+@pytest.mark.parametrize(
+    ("labels", "changes", "why"),
+    [
+        (["score"], {}, "the model gives numbers (regression)"),
+        (tiny_classifiers.NAMES, {"problem_type": "multi_label_classification"}, "(multi-label)"),
+    ],
+    ids=["regression", "multi-label"],
+)
+def test_a_classifier_that_makes_no_choice_is_judged_by_its_outputs(models, tmp_path, capsys, labels, changes, why):
+    config = tiny_classifiers.distilbert(1)
+    config.update(changes)
+    tiny_classifiers.save(tmp_path / "model", config, labels=list(labels))
+    options = ["--text-length=40", f"--text={models / 'rows.jsonl'}", f"--output-dir={tmp_path / 'out'}"]
+    assert cli.main(["export", f"--model={tmp_path / 'model'}", *options]) == 0
+    parity = from_json(ExportRun, (tmp_path / "out" / "export.json").read_text(), source="export.json").parity
+    for found in (parity.whole, parity.padded):
+        assert (found.top1_agreement, found.num_ties, found.mean_kl) == (None, None, None)
+        assert found.max_relative_diff < 1e-5
+    assert all(why in parity.reasons[name] for name in ("top1_agreement", "num_ties", "mean_kl"))
+    printed = capsys.readouterr().out
+    assert "outputs differ by up to " in printed
+    assert "same top 1" not in printed
+
+
+def test_a_classifier_whose_tokenizer_cannot_pad_is_refused_before_its_weights_are_read(models, tmp_path):
+    shutil.copytree(models / "classifier", tmp_path / "classifier")
+    path = tmp_path / "classifier" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": None}))
+    (tmp_path / "classifier" / "model.safetensors").write_bytes(b"")
+    message = refused(tmp_path, tmp_path, ModelError, "classifier", text=str(models / "rows.jsonl"))
+    assert "has no pad_token: " in message
+    assert "Set pad_token in its tokenizer_config.json" in message
+
+
+def test_a_short_context_takes_a_shorter_continuation(models, tmp_path):
+    config = tiny("llama")
+    config.max_position_embeddings = 64
+    save(config, tmp_path / "llama")
+    done = export(tmp_path, "llama", tmp_path / "out", text_samples=2, text=str(models / "text.txt"))
+    found = [(one.num_prompt_tokens, one.num_tokens, one.first_difference) for one in done.parity.greedy]
+    assert found == [(20, 44, None), (10, 54, None)]
+
+
 def test_the_folder_holds_what_is_needed_to_run_it_and_no_traces(models, tmp_path):
     export(models, "llama", tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -240,8 +283,8 @@ def test_the_engine_says_what_is_missing(models, tmp_path, monkeypatch):
 
 def test_too_long_a_text_is_said_by_the_engine(models, tmp_path):
     export(models, "llama", tmp_path / "out")
-    with pytest.raises(ModelError, match="cannot be run by ONNX Runtime GenAI"):
-        genai.load(tmp_path / "out").logits([1] * 129)
+    with pytest.raises(ModelError, match=r"^the model cannot be run by ONNX Runtime GenAI"):
+        genai.load(tmp_path / "out", name="the model").logits([1] * 129)
 
 
 def test_texts_are_cut_to_several_lengths(models):

@@ -26,6 +26,8 @@ WIDE = LlamaConfig(
 """Of widths that auto-round (32) and nf4 on a CPU (64) take."""
 NARROW = LlamaConfig(**(WIDE.to_dict() | {"intermediate_size": 48, "num_hidden_layers": 1}))
 """Of which auto-round takes the attention alone."""
+ODD = LlamaConfig(**(WIDE.to_dict() | {"num_attention_heads": 4, "head_dim": 16}))
+"""Of which nf4 does not take the keys and values on a CPU."""
 SAMPLES, LENGTH, HELD_OUT = 4, 32, 3
 
 
@@ -36,6 +38,7 @@ def shelf(tmp_path_factory):
     configs = {
         "wide": WIDE,
         "narrow": NARROW,
+        "odd": ODD,
         **{name: CAUSAL[name]() for name in ("llama", "qwen3", "opt", "gpt-neox", "gpt2")},
     }
     for name, config in configs.items():
@@ -167,6 +170,39 @@ def test_layers_that_the_user_names_stay(shelf, tmp_path):
     assert read_folder(output).quantized == set(done.quantized_layers)
 
 
+@pytest.mark.parametrize("scheme", ["int8", "nf4", "W4A16"])
+def test_a_tied_head_stays_whatever_is_ignored(scheme, shelf, tmp_path):
+    output = tmp_path / "variant"
+    assert main(words(shelf, "wide", output, "--scheme", scheme, "--ignore", "o_proj")) == 0
+    done = record(output)
+    assert set(done.ignored_layers) == {"lm_head", *(f"model.layers.{n}.self_attn.o_proj" for n in range(2))}
+
+
+def test_a_head_of_its_own_may_be_quantized(shelf, tmp_path):
+    output = tmp_path / "variant"
+    assert main(words(shelf, "llama", output, "--scheme", "W8A16", "--ignore", "q_proj,k_proj,v_proj")) == 0
+    done = record(output)
+    assert "lm_head" in done.quantized_layers
+    head = VOCAB_SIZE * 32 + VOCAB_SIZE * 2 + 2 * 8  # integers, a scale per row, and two numbers for the shape
+    assert done.embedding_bytes == VOCAB_SIZE * 32 * 2 + head
+    assert done.warnings == ("vLLM runs W8A16 on a GPU alone: its kernels for CPUs take 4-bit weights, or W8A8",)
+
+
+def test_a_part_of_what_vllm_fuses_is_a_warning(shelf, tmp_path):
+    output = tmp_path / "variant"
+    assert main(words(shelf, "wide", output, "--scheme", "W8A8", "--ignore", "lm_head,v_proj")) == 0
+    (warning,) = record(output).warnings
+    assert warning.startswith("vLLM runs model.layers.0.self_attn.q_proj and model.layers.0.self_attn.k_proj and ")
+    assert "(2 such units). Name all of them with --ignore, or none" in warning
+
+
+def test_units_that_were_not_quantized_cannot_be_kept(shelf, tmp_path, capsys):
+    options = ["--scheme", "W8A16", "--algorithm", "autoround", "--iterations", "1", "--keep-best", "2"]
+    assert main(words(shelf, "narrow", tmp_path / "variant", *options)) == 2
+    assert "--keep-best 2: autoround quantized 2 units, and one at least is to be" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_auto_round_leaves_out_is_said(shelf, tmp_path, capsys):
     output = tmp_path / "variant"
     options = ["--scheme", "W8A16", "--algorithm", "autoround", "--iterations", "1"]
@@ -194,6 +230,8 @@ def test_a_kl_above_the_bound_is_a_warning(shelf, tmp_path, capsys):
         ("wide", ["--scheme", "W8A8", "--ignore", "*"], "--ignore *: that leaves nothing to quantize"),
         ("wide", ["--scheme", "W8A8", "--keep-best", "8"], "--keep-best 8: the model has 8 units, and one at least"),
         ("wide", ["--scheme", "W8A8", "--calibration-samples", "9999"], "and 10002 samples of 32 need 320,064"),
+        ("wide", ["--scheme", "W8A8", "--calibration-length", "129"], "--calibration-length 129: the model reads 128"),
+        ("odd", ["--scheme", "nf4"], "nf4: model.layers.0.self_attn.k_proj has 16 outputs, and on a CPU bitsandbytes"),
         ("wide", ["--scheme", "W8A8", "--device", "cuda"], "--device cuda: no CUDA here"),
         ("nowhere/at/all", ["--scheme", "W8A8"], "is not a folder"),
     ],

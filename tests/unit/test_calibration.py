@@ -95,11 +95,12 @@ def test_a_folder_is_a_data_set_with_splits(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
-        ("a.txt", "", {}, "has 0 tokens, and 4 samples of 64 need 256: name more text, or type --calibration-length 2"),
+        ("a.txt", "", {}, ("has 0 tokens, and 4 samples of 64 need 256: name more text, or type "
+         "--calibration-samples 1 --calibration-length 2")),
         ("a.txt", "x" * 199, {}, ("has 200 tokens, and 4 samples of 64 need 256: name more text, or type "
          "--calibration-samples 3")),
         ("a.txt", "abc", {}, ("has 4 tokens, and 4 samples of 64 need 256: name more text, or type "
-         "--calibration-length 4")),
+         "--calibration-samples 1 --calibration-length 4")),
         ("a.jsonl", '{"body": "x", "id": 1}\n', {}, "has no column 'text': name one of body, id with --text-column"),
         ("a.jsonl", '{"text": ["x"]}\n', {}, "column 'text' holds list, expected plain text"),
         ("a.md", "x", {}, "expected a file that ends with one of .txt, .jsonl, .json, .parquet, .csv"),
@@ -113,6 +114,17 @@ def test_bad_text_is_refused(name, content, options, message, tmp_path):
         load(file, **options)
     assert str(error.value).startswith(f"--calibration {file}")
     assert message in str(error.value)
+
+
+def test_what_another_option_asks_for_is_left_out_of_the_advice(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("x" * 199)
+    with pytest.raises(UsageError, match=r"or type --calibration-samples 1$"):
+        load(file, num_extra=2)
+    assert len(load(file, num_samples=3, num_extra=2).ids) == 3
+    with pytest.raises(UsageError, match=r"or type --calibration-samples 1 --calibration-length 40$"):
+        load(file, num_extra=4)
+    assert len(load(file, num_samples=5, length=40, num_extra=4).ids) == 5
 
 
 def test_too_few_texts_for_a_classifier(text):

@@ -60,6 +60,15 @@ def test_greedy_is_the_argmax_again_and_again_and_ends_behind_the_end(tiny):
     assert found == ids[len(IDS) : ids.index(second, len(IDS)) + 1]
 
 
+def test_what_transformers_cannot_run_is_said_with_the_models_name(tmp_path):
+    save("gpt2", tmp_path / "short")
+    loaded = hf.load(tmp_path / "short", name="org/short")
+    with pytest.raises(ModelError, match=r"org/short cannot be run by transformers on 200 tokens: IndexError: index"):
+        loaded.logits([1] * 200)  # 128 positions are learned
+    with pytest.raises(ModelError, match=r"org/short cannot be run by transformers on 200 tokens: "):
+        loaded.greedy([1] * 200, 4)
+
+
 def test_missing_weights_are_refused_by_name(tiny):
     folder, _ = tiny
     weights = load_file(folder / "model.safetensors")

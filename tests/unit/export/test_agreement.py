@@ -85,6 +85,22 @@ def test_a_large_difference_is_not_the_same_model():
     assert "logits differ by up to 0.002, 0.002 of the largest" in fp32_problem(found)
 
 
+@pytest.mark.parametrize(("exported", "same"), [(2.0001, True), (2.1, False)])
+def test_numbers_that_are_no_choice_have_no_top_1_and_no_kl(exported, same):
+    tally = Tally(is_choice=False)
+    tally.add(torch.tensor([[2.0, 1.0]]), torch.tensor([[exported, 1.0]]), length=5)
+    found = tally.finish()
+    assert (found.top1_agreement, found.num_ties, found.mean_kl) == (None, None, None)
+    assert found.max_relative_diff == pytest.approx((exported - 2) / 2, rel=1e-2)
+    assert (fp32_problem(found) is None) == same
+
+
+def test_the_largest_label_may_be_another_where_labels_are_decided_by_themselves():
+    tally = Tally(is_choice=False)
+    tally.add(torch.tensor([[10.0, 9.9995]]), torch.tensor([[9.9995, 10.0]]), length=5)
+    assert fp32_problem(tally.finish()) is None
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_what_is_no_number_is_refused(wrong):
     with pytest.raises(ModelError, match="not all finite"):

@@ -89,6 +89,16 @@ def test_what_was_not_measured_is_listed_with_its_reason():
     assert "level" not in page
 
 
+def test_outputs_that_are_no_choice_are_told_by_their_difference():
+    found = replace(FOUND, num_positions=8, top1_agreement=None, num_ties=None, mean_kl=None)
+    reasons = {"top1_agreement": "no answer", "mean_kl": "no distribution"}
+    page = render(replace(CLASSIFIER, parity=replace(CLASSIFIER.parity, whole=found, padded=found, reasons=reasons)))
+    assert "> 134.6 MB, 50.0 % of the original. Its outputs differ by up to 0.148 of the largest, on 8 texts." in page
+    row = next(line for line in page.splitlines() if line.startswith("| all tokens at once"))
+    assert [cell.strip() for cell in row.strip("|").split("|")][5:] == ["0.148", "-", "-", "-"]
+    assert "- same top 1: no answer\n- mean KL (nats): no distribution" in page
+
+
 def test_hostile_names_and_texts_stay_text():
     hostile = Continuation(
         num_prompt_tokens=1, num_tokens=1, first_difference=0, original="```\n# no <b>", exported="|x|"
@@ -98,7 +108,10 @@ def test_hostile_names_and_texts_stay_text():
     assert "````\n```\n# no <b>\n````" in page
 
 
-@pytest.mark.parametrize("run", [RUN, CLASSIFIER], ids=["causal", "classifier"])
+NUMBERS = replace(CLASSIFIER, parity=replace(CLASSIFIER.parity, whole=replace(FOUND, top1_agreement=None)))
+
+
+@pytest.mark.parametrize("run", [RUN, CLASSIFIER, NUMBERS], ids=["causal", "classifier", "regression"])
 def test_the_readme_holds_a_program_without_this_package(run):
     [program] = re.findall(r"```python\n(.*?)```", readme(run), flags=re.DOTALL)
     imported = {
@@ -110,3 +123,4 @@ def test_the_readme_holds_a_program_without_this_package(run):
     assert imported <= {"onnxruntime_genai", "onnxruntime", "transformers"}
     assert len(program.splitlines()) <= 11
     assert set(files(run)) == {"README.md", "export.md"}
+    assert ("argmax" in program) == (run is CLASSIFIER)
