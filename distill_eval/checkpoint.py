@@ -86,6 +86,20 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the weight files of a model folder.
+
+    Raises:
+        ModelError: the index of a sharded checkpoint cannot be read.
+    """
+    return sum(file.stat().st_size for file in weight_files(folder))
+
+
+def hub_commit(folder: Path) -> str | None:
+    """The commit of a snapshot in the Hub's cache; `None` for a folder of the user's own."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
 def remove_weights(folder: Path) -> None:
     """Remove the safetensors files of a model folder, and their index.
 

@@ -41,6 +41,11 @@ class LogitModel(Protocol):
         ...
 
 
+def graph_files(folder: Path) -> list[Path]:
+    """The graphs of an ONNX folder with their external data."""
+    return sorted({*folder.glob("*.onnx"), *folder.glob("*.onnx*data")})
+
+
 def guess(folder: Path) -> Engine:
     """The engine of a model folder: `onnx` for one that ONNX Runtime GenAI runs, else `hf`; `vllm` is asked for."""
     return "onnx" if (folder / GENAI_CONFIG).is_file() else "hf"

@@ -25,7 +25,8 @@ _LIBRARIES = {
     "awq": ("gptqmodel", "pip install gptqmodel"),
 }
 """What a quantized folder names as its method: the module that transformers needs for it, and where that comes from."""
-_LENGTHS = ("max_position_embeddings", "n_positions", "seq_length")
+LENGTHS = ("max_position_embeddings", "n_positions", "seq_length")
+"""Where configs say how many tokens a model reads."""
 _LONGEST = 2048
 """Of a model that does not say how much it reads, as lm-eval assumes."""
 
@@ -45,7 +46,7 @@ class HFModel:
         self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
         config = model.config.get_text_config()
         self.vocab_size = int(config.vocab_size)
-        known = (getattr(config, name, None) for name in _LENGTHS)
+        known = (getattr(config, name, None) for name in LENGTHS)
         self.max_length = next((int(length) for length in known if length), _LONGEST)
         own = model.generation_config.eos_token_id
         ends = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None}
@@ -123,6 +124,14 @@ def check_kind(config: Any, name: str) -> None:
         raise ModelError(f"{name} is a {kind or config.model_type}: expected a causal language model")
 
 
+def quantization_method(config: Any) -> str | None:
+    """What a transformers config says that the weights were quantized with; `None` where they were not."""
+    found = getattr(config, "quantization_config", None)
+    if found is None:
+        return None
+    return str((found if isinstance(found, dict) else found.to_dict()).get("quant_method", "an unnamed method"))
+
+
 def check_library(config: Any, what: str) -> None:
     """Refuse a quantized model whose library is not installed.
 
@@ -133,8 +142,7 @@ def check_library(config: Any, what: str) -> None:
     Raises:
         ModelError: it is not.
     """
-    found = getattr(config, "quantization_config", None) or {}
-    found = found if isinstance(found, dict) else found.to_dict()
-    module, command = _LIBRARIES.get(str(found.get("quant_method")), (None, ""))
+    method = quantization_method(config)
+    module, command = _LIBRARIES.get(str(method), (None, ""))
     if module is not None and find_spec(module) is None:
-        raise ModelError(f"{what}: it is quantized with {found['quant_method']}, which needs {module}. Type: {command}")
+        raise ModelError(f"{what}: it is quantized with {method}, which needs {module}. Type: {command}")

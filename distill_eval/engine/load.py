@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill_eval import checkpoint
-from distill_eval.engine import GENAI_CONFIG, Dtype, Engine, LogitModel, guess
+from distill_eval.engine import GENAI_CONFIG, Dtype, Engine, LogitModel, graph_files, guess
 from distill_eval.errors import ModelError, UsageError, boundary, require
 from distill_eval.schema.model import ModelRef
 
-_GRAPHS = ("*.onnx", "*.onnx.data", "*.onnx_data")
 _SETTINGS = ("config.json", GENAI_CONFIG, "quantization_config.json", "quantize_config.json", "tokenizer*", "vocab.*")
 
 
@@ -38,7 +37,7 @@ class Found(NamedTuple):
         """Its weight files."""
         if self.engine != "onnx":
             return checkpoint.weight_files(self.folder)
-        return sorted({path for pattern in _GRAPHS for path in self.folder.glob(pattern)})
+        return graph_files(self.folder)
 
     @property
     def files(self) -> list[Path]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from distill_eval import checkpoint
-from distill_eval.engine import GENAI_CONFIG
+from distill_eval.engine import GENAI_CONFIG, graph_files
 from distill_eval.errors import ModelError, boundary
-from distill_eval.evaluate.models import ModelFolder, onnx_files
+from distill_eval.evaluate.models import ModelFolder
 from distill_eval.schema.model import ModelFacts
 
 UNKNOWN_PRECISION = "onnx of unknown precision"
@@ -30,7 +30,7 @@ def read_facts(folder: ModelFolder, *, dtype: str, max_length: int, trust_remote
     Raises:
         ModelError: its configuration cannot be read.
     """
-    files = onnx_files(folder.path) if folder.engine == "onnx" else checkpoint.weight_files(folder.path)
+    files = graph_files(folder.path) if folder.engine == "onnx" else checkpoint.weight_files(folder.path)
     with boundary(ModelError, f"{folder.ref}: the configuration in {folder.path} cannot be read"):
         has_config = (folder.path / "config.json").is_file()
         shape = _built(folder.path, trust_remote_code) if has_config else _exported(folder.path)

@@ -63,7 +63,7 @@ def locate(
     _require_its_engine(ref, own, chosen)
     if chosen == "onnx":
         folder = checkpoint.locate(ref, (), role="model")
-        model = onnx_files(folder)
+        model = [folder / engines.GENAI_CONFIG, *engines.graph_files(folder)]
     else:
         folder = checkpoint.locate_with_weights(ref, (*checkpoint.SMALL_FILES, *code), role="model")
         if not (folder / "config.json").is_file():
@@ -89,11 +89,6 @@ def _require_its_engine(ref: ModelRef, own: Engine, chosen: Engine) -> None:
             f"{ref} has no {engines.GENAI_CONFIG}, so --engine onnx cannot run it: take --engine hf, or make an ONNX "
             "folder of it with distill-eval export"
         )
-
-
-def onnx_files(folder: Path) -> list[Path]:
-    """The graphs of an ONNX folder with their external data, and the configuration that says how they are run."""
-    return [folder / engines.GENAI_CONFIG, *folder.glob("*.onnx"), *folder.glob("*.onnx*data")]
 
 
 def _require_known_code(ref: ModelRef, folder: Path, *, trust_remote_code: bool) -> None:

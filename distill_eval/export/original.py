@@ -9,6 +9,7 @@ import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from distill_eval import checkpoint
+from distill_eval.engine.hf import quantization_method
 from distill_eval.errors import ModelError, boundary
 from distill_eval.schema.export import Kind
 from distill_eval.schema.model import ModelRef
@@ -37,7 +38,7 @@ def read_original(ref: ModelRef) -> Original:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     causal: Any = getattr(MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None), "__name__", None)
     name = (config.architectures or [causal or type(config).__name__])[0]
-    method = _method(config)
+    method = quantization_method(config)
     if method is not None:
         raise ModelError(
             f"{str(ref)!r} is quantized already ({method}): name the model that it was made from, and let --precision "
@@ -51,13 +52,6 @@ def read_original(ref: ModelRef) -> Original:
     with boundary(ModelError, f"the tokenizer of {str(ref)!r} cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return Original(ref, config, name, "classifier" if is_classifier else "causal", tokenizer)
-
-
-def _method(config: Any) -> str | None:
-    found = getattr(config, "quantization_config", None)
-    if found is None:
-        return None
-    return str((found if isinstance(found, dict) else found.to_dict()).get("quant_method", "an unnamed method"))
 
 
 def load_classifier(ref: ModelRef, folder: Path) -> Any:

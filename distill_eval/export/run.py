@@ -143,7 +143,7 @@ def _text(config: ExportConfig) -> TextSource:
 
 def _check_space(job: _Job, folder: Path) -> None:
     """Refuse when the disk cannot hold what is to be written."""
-    in_float32 = 4 / _itemsize(job.dtype) * _weight_bytes(job.source)
+    in_float32 = 4 / _itemsize(job.dtype) * checkpoint.weight_bytes(job.source)
     needed, free = int(in_float32 * _SHARE_OF_FP32[job.config.precision]), shutil.disk_usage(folder).free
     if free < needed:
         raise StoreError(
@@ -212,12 +212,12 @@ def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
     algorithm = job.rounding.algorithm if job.rounding is not None else "dynamic" if config.is_quantized else None
     return ExportRun(
         model=original.ref,
-        model_commit=job.source.name if job.source.parent.name == "snapshots" else None,
+        model_commit=checkpoint.hub_commit(job.source),
         architecture=original.architecture,
         kind=original.kind,
         dtype=job.dtype,
         num_parameters=made.num_parameters,
-        original_size_bytes=_weight_bytes(job.source),
+        original_size_bytes=checkpoint.weight_bytes(job.source),
         original_embedding_bytes=made.original_embedding_bytes,
         format=config.format,
         precision=config.precision,
@@ -231,10 +231,6 @@ def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
         parity=made.parity,
         provenance=collect(argv, config.device, ("onnx", "onnxruntime", "onnxruntime-genai")),
     )
-
-
-def _weight_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in checkpoint.weight_files(folder))
 
 
 def _dtype(config: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,12 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from distill_eval.engine.hf import check_kind
+from distill_eval.engine.hf import LENGTHS, check_kind, quantization_method
 from distill_eval.errors import ModelError, boundary, nearest, require
 from distill_eval.schema.model import ModelRef
 
 _FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """What vLLM runs as one matrix product, which has one scheme."""
-_LENGTHS = ("max_position_embeddings", "n_positions")
 HEAD = "lm_head"
 """Stands for the output projection whatever its name."""
 
@@ -57,8 +56,8 @@ def read_layers(ref: ModelRef, folder: Path, ignore: Sequence[str]) -> Layers:
     with boundary(ModelError, f"the config of {str(ref)!r} cannot be read (code from a repository is never run)"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     check_kind(config, str(ref))
-    if getattr(config, "quantization_config", None) is not None:
-        method = dict(_plain(config.quantization_config)).get("quant_method", "some method")
+    method = quantization_method(config)
+    if method is not None:
         raise ModelError(f"{str(ref)!r} is quantized already ({method}): name the unquantized model")
     with (
         boundary(ModelError, f"{str(ref)!r} is no causal language model that transformers knows"),
@@ -87,7 +86,7 @@ def read_layers(ref: ModelRef, folder: Path, ignore: Sequence[str]) -> Layers:
         num_parameters=int(model.num_parameters()),
         num_parameters_in={name: module.weight.numel() for name, module in kept.items()},
         embeddings=tuple(name for name, module in model.named_modules() if module in embeddings),
-        max_length=next((getattr(config, name) for name in _LENGTHS if getattr(config, name, None)), None),
+        max_length=next((getattr(config, name) for name in LENGTHS if getattr(config, name, None)), None),
     )
 
 
@@ -121,8 +120,3 @@ def group_units(names: Sequence[str]) -> list[tuple[str, ...]]:
 def split_units(units: Sequence[tuple[str, ...]], quantized: frozenset[str]) -> list[tuple[str, ...]]:
     """The units of which some layers are quantized and some are not."""
     return [unit for unit in units if 0 < len(quantized & set(unit)) < len(unit)]
-
-
-def _plain(config: Any) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = config if isinstance(config, Mapping) else config.to_dict()
-    return found

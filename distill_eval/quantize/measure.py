@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from distill_eval.checkpoint import weight_files
+from distill_eval.checkpoint import weight_bytes, weight_files
 from distill_eval.engine import LogitModel
 from distill_eval.errors import ModelError
 from distill_eval.schema.quant import LayerError
@@ -46,7 +46,7 @@ def read_folder(folder: Path) -> Folder:
             for name in opened.keys():  # noqa: SIM118
                 sizes[name] = opened.get_tensor(name).nbytes
     quantized = {name.removesuffix(sign) for name in sizes for sign in _SIGNS if name.endswith(sign)}
-    return Folder(sum(file.stat().st_size for file in weight_files(folder)), frozenset(quantized), sizes)
+    return Folder(weight_bytes(folder), frozenset(quantized), sizes)
 
 
 class Closeness(NamedTuple):

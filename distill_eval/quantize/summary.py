@@ -46,7 +46,7 @@ def summarize(
     model_files = [job.source / "config.json", *checkpoint.weight_files(job.source)]
     return QuantRun(
         model=job.ref,
-        model_commit=job.source.name if job.source.parent.name == "snapshots" else None,
+        model_commit=checkpoint.hub_commit(job.source),
         model_digest=checkpoint.content_digest(model_files),
         architecture=layers.architecture,
         scheme=config.known_scheme,
@@ -63,7 +63,7 @@ def summarize(
         num_parameters=layers.num_parameters,
         num_parameters_quantized=sum(layers.num_parameters_in[name] for name in quantized),
         embedding_bytes=_embedding_bytes(job, folder),
-        size_bytes_original=sum(file.stat().st_size for file in checkpoint.weight_files(job.source)),
+        size_bytes_original=checkpoint.weight_bytes(job.source),
         size_bytes=folder.size_bytes,
         bits_per_weight=8 * folder.size_bytes / layers.num_parameters,
         seconds=made.seconds,

@@ -61,11 +61,6 @@ def write(model: PreTrainedModel, teacher: Path, built: Path) -> None:
             file.chmod((built / "config.json").stat().st_mode)  # safetensors writes for its owner only
 
 
-def size_bytes(folder: Path) -> int:
-    """Bytes of the weight files in a folder."""
-    return sum(file.stat().st_size for file in weight_files(folder))
-
-
 def probe(model: PreTrainedModel, kind: Kind) -> torch.Tensor:
     """The model's logits on a few fixed tokens."""
     tokens = torch.arange(1, 17).remainder(model.config.vocab_size)[None]

@@ -12,6 +12,7 @@ from torch.nn import Module
 from transformers import PreTrainedModel
 
 from distill_eval.calibration import Samples, TextSource, draw_documents, draw_pieces
+from distill_eval.checkpoint import hub_commit, weight_bytes
 from distill_eval.device import choose_device
 from distill_eval.errors import ModelError, require
 from distill_eval.provenance import collect
@@ -111,11 +112,11 @@ def _build(
     return StudentInit(
         **chosen,
         teacher=teacher.ref,
-        teacher_commit=folder.name if folder.parent.name == "snapshots" else None,
+        teacher_commit=hub_commit(folder),
         teacher_num_parameters=num_parameters,
         student_num_parameters=counted,
-        teacher_size_bytes=files.size_bytes(folder),
-        student_size_bytes=files.size_bytes(built),
+        teacher_size_bytes=weight_bytes(folder),
+        student_size_bytes=weight_bytes(built),
         calibration=None if samples is None else samples.facts,
         loss=loss,
         provenance=collect(argv, choose_device(config.device)),

@@ -20,7 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from distill_eval.checkpoint import weight_files
+from distill_eval.checkpoint import weight_bytes
 from distill_eval.distill.classifier import models as classifiers
 from distill_eval.distill.classifier.counts import accuracy, count_labels, macro_f1
 from distill_eval.distill.classifier.labels import Order
@@ -125,7 +125,7 @@ class Exam:
         figures = ClassifierFigures(
             model=name,
             num_parameters=num_parameters,
-            size_bytes=sum(file.stat().st_size for file in weight_files(model.folder)),
+            size_bytes=weight_bytes(model.folder),
             accuracy=accuracy(counts),
             accuracy_ci_low=float(low),
             accuracy_ci_high=float(high),
