@@ -80,7 +80,7 @@ BASELINES, SERVED_BASELINES = ("transformers fp32", "transformers bf16"), ("vLLM
 
 
 def child_make(args: argparse.Namespace, variant: Variant) -> dict[str, Any]:
-    """Run the verb in this process; seconds and peak memory are those of the whole command."""
+    """Run the verb in this process; the seconds are those of the whole command, its check included."""
     from distill_eval.cli import main
 
     verb, *options = variant.make
@@ -233,8 +233,10 @@ def run_child(args: argparse.Namespace, what: str, variant: Variant) -> dict[str
 
 def size_bytes(folder: Path) -> int:
     """Of the weights: safetensors, or the graph and its data."""
-    kinds = ("*.safetensors", "*.onnx", "*.onnx.data", "*.onnx_data")
-    return sum(file.stat().st_size for kind in kinds for file in folder.glob(kind))
+    from distill_eval import checkpoint
+    from distill_eval.engine import graph_files
+
+    return checkpoint.weight_bytes(folder) or sum(file.stat().st_size for file in graph_files(folder))
 
 
 def closeness(args: argparse.Namespace, variants: Sequence[Variant]) -> dict[str, tuple[float, float]]:
