@@ -1,0 +1,1 @@
+"""How fast models answer: load on a server or an engine, timed request by request."""

@@ -1,0 +1,51 @@
+"""Speedups from repeats."""
+
+import numpy as np
+import pytest
+
+from distill_eval.bench.ratios import is_faster, is_slower, ratio
+
+
+def test_ratio_is_the_geometric_mean():
+    found = ratio([2.0, 8.0])
+    assert found.value == pytest.approx(4.0)
+    assert (found.ci_low, found.ci_high) == (None, None)  # two repeats have no interval
+    assert found.pairs == (2.0, 8.0)
+
+
+def test_turned_around_the_ratio_is_the_inverse():
+    pairs = [1.8, 2.1, 1.9, 2.0, 2.2]
+    one, other = ratio(pairs), ratio([1 / pair for pair in pairs])
+    assert other.value == pytest.approx(1 / one.value)
+    assert other.ci_low == pytest.approx(1 / one.ci_high, rel=0.01)
+
+
+def test_a_constant_ratio_has_no_width():
+    found = ratio([1.5] * 4)
+    assert found.ci_low == pytest.approx(1.5)
+    assert found.ci_high == pytest.approx(1.5)
+
+
+def test_the_interval_covers():
+    """Five repeats with a noise of 10 %: the interval holds the truth about 95 times of 100, and never much less."""
+    rng = np.random.default_rng(1)
+    trials = [ratio(list(1.3 * np.exp(rng.normal(0, 0.1, 5)))) for _ in range(400)]
+    covered = np.mean([found.ci_low <= 1.3 <= found.ci_high for found in trials])
+    assert 0.90 <= covered <= 0.99
+
+
+def test_slower_and_faster():
+    assert is_slower(ratio([0.8, 0.81, 0.79, 0.8]))
+    assert is_faster(ratio([1.2, 1.21, 1.19]))
+    unsure = ratio([0.7, 1.4, 1.0])
+    assert not is_slower(unsure)
+    assert not is_faster(unsure)
+    assert is_slower(ratio([0.9]))  # no interval: the value decides
+    assert not is_faster(ratio([1.9]))  # but nothing is proved by it
+    assert not is_slower(None)
+
+
+@pytest.mark.parametrize("pairs", [[], [1.0, 0.0], [-1.0]])
+def test_bad_pairs(pairs):
+    with pytest.raises(ValueError, match="expected positive"):
+        ratio(pairs)
