@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -147,6 +148,7 @@ class Flight:
         try:
             async with asyncio.timeout(limit):
                 await self._try(session, exchange)
+            self._num_in_a_row = 0
         except aiohttp.ClientError as error:
             exchange.ended, exchange.outcome = clock(), ("errored", _named(error))
             await self._doubt(session)
@@ -159,7 +161,6 @@ class Flight:
         exchange.sent = clock()
         while True:
             async with session.post(self._plan.url, data=body, trace_request_ctx=exchange) as response:
-                self._num_in_a_row = 0
                 if response.status == 200:
                     await _receive(response.content, exchange)
                     return
@@ -238,7 +239,8 @@ def _wait_s(retry_after: str | None, num_tries: int) -> float:
 
 def _named(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {error.os_error.strerror or error.os_error}"
+        code = error.os_error.errno
+        return f"no connection: {os.strerror(code) if code else error.os_error}"
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
         return "connection closed"
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]

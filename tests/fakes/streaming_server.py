@@ -194,6 +194,8 @@ class Connection(asyncio.Protocol):
         self.server.loop.call_soon(self.answer, path, rest[:length], received)
 
     def answer(self, path, content, received):
+        if path == "/truth/so-far":
+            return self.send(200, self.server.done)
         if path == "/truth":
             done, self.server.done = self.server.done, []
             return self.send(200, done)
@@ -230,9 +232,9 @@ class Running:
     def __init__(self, process, port):
         self.process, self.address = process, f"http://127.0.0.1:{port}"
 
-    def truth(self):
+    def truth(self, *, so_far=False):
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self.address}/truth", timeout=30) as response:
+        with opener.open(f"{self.address}/truth{'/so-far' * so_far}", timeout=30) as response:
             return json.load(response)
 
 
