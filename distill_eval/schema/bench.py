@@ -174,7 +174,7 @@ class PromptSource:
     """What was sent."""
 
     kind: str
-    """`random`, `prefix`, `sharegpt`, `sonnet`, `dataset` or `trace`."""
+    """`random`, `prefix`, `sharegpt`, `sonnet`, `hf` or `trace`."""
     num_prompts: int
     """Per window at the least concurrency."""
     num_prompt_tokens: tuple[int, int]
