@@ -45,24 +45,30 @@ def read_answer(stamps: Sequence[float], reads: Sequence[bytes]) -> Answer:
     """
     chunk_s: list[float] = []
     texts: list[str] = []
-    found = Answer()
-    fault, is_done = None, False
+    usage: dict[str, Any] = {}
+    finish_reason, fault, is_done = None, None, False
     try:
         for stamp, data in _events(stamps, reads):
             if data == _DONE:
                 is_done = True
                 break
             event = _parsed(data)
+            usage = _usage(event) or usage
             choice = _choice(event)
             if choice is not None:
-                found = found._replace(finish_reason=choice.get("finish_reason") or found.finish_reason)
+                finish_reason = choice.get("finish_reason") or finish_reason
                 if not _is_opening(choice):
                     chunk_s.append(stamp)
                     texts.append(_text(choice))
-            found = _with_usage(found, event.get("usage"))
     except _MalformedError as error:
         fault = str(error)
-    found = found._replace(chunk_s=tuple(chunk_s), text="".join(texts))
+    found = Answer(
+        chunk_s=tuple(chunk_s),
+        text="".join(texts),
+        usage_prompt_tokens=_count(usage, "prompt_tokens"),
+        usage_completion_tokens=_count(usage, "completion_tokens"),
+        finish_reason=finish_reason,
+    )
     return found._replace(fault=fault or _fault(found, is_done, reads))
 
 
@@ -127,12 +133,14 @@ def _text(choice: dict[str, Any]) -> str:
     return "".join(part for part in parts if isinstance(part, str))
 
 
-def _with_usage(found: Answer, usage: Any) -> Answer:
-    if not isinstance(usage, dict):
-        return found
-    counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
-    prompt, completion = (count if isinstance(count, int) else None for count in counts)
-    return found._replace(usage_prompt_tokens=prompt, usage_completion_tokens=completion)
+def _usage(event: dict[str, Any]) -> dict[str, Any] | None:
+    found = event.get("usage")
+    return found if isinstance(found, dict) else None
+
+
+def _count(usage: dict[str, Any], name: str) -> int | None:
+    found = usage.get(name)
+    return found if isinstance(found, int) else None
 
 
 def _fault(found: Answer, is_done: bool, reads: Sequence[bytes]) -> str | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import httpx
-
 from distill_eval.bench.answer import message_of
 from distill_eval.errors import ModelError, UsageError, nearest
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise UsageError("a server is asked with httpx. Type: pip install 'distill-eval[bench]'") from error
 
 _TIMEOUT_S = 10.0
 

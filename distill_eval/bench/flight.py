@@ -9,12 +9,16 @@ import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
-import aiohttp
-
 from distill_eval.bench.answer import message_of
 from distill_eval.bench.target import Rules
+from distill_eval.errors import UsageError
 from distill_eval.record import record
 from distill_eval.schema.timing import Status
+
+try:
+    import aiohttp
+except ModuleNotFoundError as error:
+    raise UsageError("a server is measured with aiohttp. Type: pip install 'distill-eval[bench]'") from error
 
 _TICK_S = 0.005
 """Of the task that watches how late the loop runs."""

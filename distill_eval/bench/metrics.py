@@ -85,7 +85,7 @@ def metrics(
         num_completed=len(completed),
         num_errored=sum(timing.status == "errored" for timing in rows),
         num_cancelled=sum(timing.status == "cancelled" for timing in rows),
-        num_late=_num_late(rows),
+        num_late=_num_late(rows) if windows[0].load.kind == "open" else None,
         num_retried=sum(timing.num_tries > 1 for timing in rows),
         duration_s=duration,
         ttft_ms=_latency(shape.ttft for shape in shapes),

@@ -33,10 +33,11 @@ class LoadMetrics:
     num_errored: int
     num_cancelled: int
     num_late: int | None
-    """Requests sent more than 1 ms after their schedule; `None` without a schedule."""
+    """Requests sent more than 1 ms after their schedule; `None` but for an open loop."""
     num_retried: int
     duration_s: float
-    """From the first request sent to the last answer's end; of several windows the sum."""
+    """From the window's begin (its schedule's, or the first request sent) to the last answer's end; of several windows
+    the sum."""
     ttft_ms: Latency | None
     """Time to first token from the send, over completed requests; `None`: there were none."""
     itl_ms: Latency | None

@@ -7,12 +7,12 @@ from distill_eval.bench.metrics import metrics, parse_goodput, shape_of
 from distill_eval.errors import UsageError
 from distill_eval.schema.timing import Load, RequestTiming, Window
 
-LOAD = Load(kind="closed", concurrency=2)
+CLOSED, OPEN, OFFLINE = Load(kind="closed", concurrency=2), Load(kind="open", request_rate=1.0), Load(kind="offline")
 
 
-def window(number=0, began_s=0.0, ended_s=10.0):
+def window(number=0, began_s=0.0, ended_s=10.0, load=CLOSED):
     return Window(
-        number=number, model="m", engine="vllm", load=LOAD, repeat=0, phase="measured", began_s=began_s, ended_s=ended_s
+        number=number, model="m", engine="vllm", load=load, repeat=0, phase="measured", began_s=began_s, ended_s=ended_s
     )
 
 
@@ -30,8 +30,8 @@ def failed(status, reason, **more):
     return request(chunk_s=(0.1,), status=status, reason=reason, tokens=None, **more)
 
 
-def measured(*timings, goodput=None):
-    return metrics(timings, [window()], goodput=goodput or {})
+def measured(*timings, goodput=None, load=CLOSED):
+    return metrics(timings, [window(load=load)], goodput=goodput or {})
 
 
 def test_one_request():
@@ -110,17 +110,20 @@ def test_prompt_tokens_are_the_servers():
 
 def test_both_clocks():
     """A request sent late is as slow for its user as one that is answered late (coordinated omission)."""
-    found = measured(request(sent_s=1.5, scheduled_s=1.0), request(sent_s=2.0005, scheduled_s=2.0))
+    timings = [request(sent_s=1.5, scheduled_s=1.0), request(sent_s=2.0005, scheduled_s=2.0)]
+    found = measured(*timings, load=OPEN)
     assert found.ttft_ms.p50 == pytest.approx(100)
     assert found.scheduled_ttft_ms.mean == pytest.approx((600 + 100.5) / 2)
     assert found.scheduled_e2el_ms.mean == pytest.approx((900 + 400.5) / 2)
     assert found.num_late == 1
+    offline = measured(*timings, load=OFFLINE)  # nobody can send all at one instant
+    assert (offline.num_late, offline.scheduled_ttft_ms) == (None, found.scheduled_ttft_ms)
     closed = measured(request())
     assert closed.scheduled_ttft_ms is closed.scheduled_e2el_ms is closed.num_late is None
 
 
 def test_a_late_request_is_late_though_it_failed():
-    found = measured(failed("errored", "x", sent_s=1.5, scheduled_s=1.0))
+    found = measured(failed("errored", "x", sent_s=1.5, scheduled_s=1.0), load=OPEN)
     assert (found.num_late, found.scheduled_ttft_ms) == (1, None)
 
 
