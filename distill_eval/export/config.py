@@ -49,8 +49,8 @@ class ExportConfig:
     (k-quant-last), or the most sensitive layers too (k-quant-mixed)."""
     int8_algorithm: Int8Algorithm | None = None
     """What an int8 causal language model rounds: weight-only (blocks of weights, the default: nearest to the original,
-    on any CPU), or w8a8 (weights by output channel and activations by token: reads prompts about twice as fast on a
-    CPU with VNNI)."""
+    on any CPU), or w8a8 (weights by output channel, activations by token: reads prompts nearly twice as fast on a CPU
+    with AMX, and needs VNNI on x86)."""
     text_subset: str | None = None
     """Subset (config) of a Hub data set, e.g. wikitext-2-raw-v1."""
     text_split: str = "train"
