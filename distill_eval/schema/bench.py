@@ -78,6 +78,11 @@ class Ratio:
     pairs: tuple[float, ...]
     """Each repeat's."""
 
+    @property
+    def is_slower(self) -> bool:
+        """Whether its interval lies below 1; without an interval, whether it does itself."""
+        return (self.value if self.ci_high is None else self.ci_high) < 1
+
 
 @record
 class LoadResult:
@@ -169,7 +174,7 @@ class PromptSource:
     """What was sent."""
 
     kind: str
-    """`random`, `prefix`, `sharegpt`, `sonnet`, `dataset` or `trace`."""
+    """`random`, `prefix`, `sharegpt`, `sonnet`, `hf` or `trace`."""
     num_prompts: int
     """Per window at the least concurrency."""
     num_prompt_tokens: tuple[int, int]
