@@ -184,6 +184,7 @@ def _make_causal(job: _Job, built: Path, scratch: Path, say: Callable[[str], Any
 
 def _make_classifier(job: _Job, built: Path, scratch: Path, say: Callable[[str], Any]) -> _Made:
     """By transformers' own exporter."""
+    from distill_eval.engine.encoder import GRAPH, OnnxEncoder
     from distill_eval.export import classifier
     from distill_eval.export.graph import read_graph
     from distill_eval.export.parity import classifier_parity, pad, require_same
@@ -196,13 +197,13 @@ def _make_classifier(job: _Job, built: Path, scratch: Path, say: Callable[[str],
     classifier.export(model, example, job.source, built, scratch, config.precision)
     seconds = time.monotonic() - began
     say(f"comparing with the original on {len(job.samples.ids)} texts")
-    exported = classifier.OnnxClassifier(built, config.device)
+    exported = OnnxEncoder(built, config.device)
     parity = classifier_parity(model, exported, tokenizer, job.samples)
     if config.precision == "fp32":
         require_same(parity, say)
     table = model.get_input_embeddings().weight
     name = next(name for name, parameter in model.named_parameters() if parameter is table)
-    graph = read_graph(built / classifier.GRAPH, (name,))
+    graph = read_graph(built / GRAPH, (name,))
     return _Made(graph, parity, seconds, model.num_parameters(), table.numel() * _itemsize(job.dtype))
 
 
