@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from distill_eval.schema.timing import Load
-
 
 class Turn(NamedTuple):
     """One measurement to come."""
@@ -19,7 +17,7 @@ class Turn(NamedTuple):
     """The baseline a second time, for the noise floor."""
 
 
-def turns(num_models: int, loads: Sequence[Load], num_repeats: int, *, together: bool) -> Iterator[Turn]:
+def turns(num_models: int, loads: Sequence[object], num_repeats: int, *, together: bool) -> Iterator[Turn]:
     """All measurements, the models of a repeat one after the other so that slow drift hits them alike.
 
     The baseline closes each repeat again (A B A, A B A ...): the ratio of its two turns is what a ratio of 1 looks
