@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill_eval.checkpoint import copy_unchanged
 from distill_eval.errors import ModelError, UsageError, boundary, unknown
 from distill_eval.export.config import BLOCK_SIZES, DEFAULT_ACCURACY_LEVEL, Algorithm, ExportConfig
+from distill_eval.export.original import copy_small_files
 from distill_eval.export.quiet import quiet
 from distill_eval.schema.export import Precision
 
@@ -154,8 +154,7 @@ def build(
         builder.create_model(*paths, **builder.parse_extra_options(*paths, options))
         if precision == "int8" and tied:
             share_embedding(built / GRAPH)
-        copy_unchanged(source, built)
-        (built / "config.json").write_bytes((source / "config.json").read_bytes())  # a tokenizer's class may hang on it
+        copy_small_files(source, built)
 
 
 def _head_size(model_config: Any) -> int:
