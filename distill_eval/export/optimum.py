@@ -67,7 +67,7 @@ def find(command: Path) -> Optimum:
     code, said = _ask([path, "export", "onnx", "--help"], command)
     if code:
         raise UsageError(
-            f'--optimum-cli {command}: optimum {version} there cannot export to ONNX ("{excerpt(said)}"). '
+            f'--optimum-cli {command}: optimum {version} there cannot export to ONNX ("{excerpt(said, 1)}"). '
             f"optimum-onnx is missing beside it. Type: {INSTALL}"
         )
     return Optimum(path, version, transformers)
