@@ -37,7 +37,7 @@ def main(argv, fault=None, replay=None):
     Args:
         argv: Its words.
         fault: `no-optimum`, `no-onnx`, `killed` or `nothing`: what is wrong with it.
-        replay: A folder to give back in place of what was asked for.
+        replay: A folder that holds, by task, what is given back in place of the model.
     """
     foreign = [name for name in ("PYTHONPATH", "VIRTUAL_ENV") if name in os.environ]
     assert not foreign, f"{foreign} point to another environment's packages"
@@ -50,7 +50,7 @@ def main(argv, fault=None, replay=None):
     elif fault == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif replay is not None:
-        shutil.copytree(replay, options.output)
+        shutil.copytree(Path(replay, options.task), options.output)
     elif fault != "nothing":
         write(Path(options.model), Path(options.output), options.task)
 

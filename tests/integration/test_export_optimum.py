@@ -1,6 +1,8 @@
 """`export --exporter optimum` through a command of another environment: its graph, the gate behind it, its failures."""
 
+import shutil
 from functools import partial
+from pathlib import Path
 
 import pytest
 from fakes import optimum_cli, tiny_classifiers
@@ -13,7 +15,7 @@ from distill_eval.export import run as stage
 from distill_eval.export.config import ExportConfig
 from distill_eval.report import export as report
 
-run = partial(stage.run, argv=["export"], say=lambda line: None, describe=report.files)
+run = partial(stage.run, argv=["export"], describe=report.files)
 
 
 def save_llama(folder, seed=0):
@@ -55,13 +57,13 @@ def llama(models, tmp_path_factory):
         patch.setenv("VIRTUAL_ENV", str(root))
         command = optimum_cli.install(root)
         options = settings(models, "llama") | {"exporter": "optimum", "optimum_cli": command}
-        return root / "out", run(ExportConfig(output_dir=root / "out", **options))
+        return root / "out", run(ExportConfig(output_dir=root / "out", **options), say=str)
 
 
-def export(models, name, folder, *, fault=None, replay=None, **options):
+def export(models, name, folder, *, fault=None, replay=None, say=str, **options):
     command = optimum_cli.install(folder, fault=fault, replay=replay and str(replay))
     options = settings(models, name) | {"exporter": "optimum", "optimum_cli": command} | options
-    return run(ExportConfig(output_dir=folder / "out", **options))
+    return run(ExportConfig(output_dir=folder / "out", **options), say=say)
 
 
 def test_the_graph_is_the_same_model_at_once_in_batches_and_from_the_cache(llama):
@@ -98,31 +100,46 @@ def test_the_folder_is_the_originals_but_for_graph_and_record(models, llama):
 
 def test_a_graph_of_another_model_is_refused_and_leaves_nothing(models, llama, tmp_path):
     save_llama(tmp_path / "llama", seed=1)
+    (tmp_path / "graphs").mkdir()
+    (tmp_path / "graphs" / "text-generation-with-past").symlink_to(llama[0])
     with pytest.raises(ModelError, match="the exported model is not the original: each text at once, logits differ by"):
-        export(models, "llama", tmp_path, replay=llama[0], model=str(tmp_path / "llama"))
-    assert {path.name for path in tmp_path.iterdir()} == {"llama", "optimum-cli"}
+        export(models, "llama", tmp_path, replay=tmp_path / "graphs", model=str(tmp_path / "llama"))
+    assert {path.name for path in tmp_path.iterdir()} == {"llama", "graphs", "optimum-cli"}
 
 
-def test_a_classifier_is_quantized_when_it_agrees_in_float32(models, tmp_path):
+@pytest.fixture(scope="module")
+def graphs(models, tmp_path_factory):
+    """What the command gives for the classifier, traced here, where transformers is loaded already."""
+    root = tmp_path_factory.mktemp("graphs")
+    shutil.copytree(models / "classifier", root / "model", ignore=shutil.ignore_patterns("tokenizer*"))
+    optimum_cli.write(root / "model", root / "text-classification", "text-classification")
+    return root
+
+
+def test_a_classifier_is_the_same_model(models, graphs, tmp_path):
+    done = export(models, "classifier", tmp_path, replay=graphs)
+    for found in (done.parity.whole, done.parity.padded):
+        assert found.max_relative_diff < 1e-5
+        assert found.top1_agreement == 1
+    assert done.graph.embedding_bytes == done.original_embedding_bytes == len(tiny_classifiers.VOCABULARY) * 32 * 4
+    assert (tmp_path / "out" / "config.json").read_bytes() == (models / "classifier" / "config.json").read_bytes()
+
+
+def test_a_classifier_is_quantized_when_it_agrees_in_float32(models, graphs, tmp_path):
     said = []
-    command = optimum_cli.install(tmp_path)
-    options = settings(models, "classifier") | {"exporter": "optimum", "optimum_cli": command, "precision": "int8"}
-    config = ExportConfig(output_dir=tmp_path / "out", **options)
-    done = stage.run(config, argv=["export"], say=said.append)
+    done = export(models, "classifier", tmp_path, replay=graphs, precision="int8", say=said.append)
     assert "parity: the exported model agrees with the original in float32" in said
     assert done.algorithm == "dynamic"
     assert done.exporter == "optimum 2.1.0, transformers 4.57.6"
     assert set(done.graph.num_weights_by_bits) == {"8"}
     assert 0 < done.parity.whole.max_abs_diff < 0.5
-    assert (tmp_path / "out" / "config.json").read_bytes() == (models / "classifier" / "config.json").read_bytes()
 
 
-def test_a_wrong_graph_is_not_billed_to_the_rounding(models, tmp_path):
+def test_a_wrong_graph_is_not_billed_to_the_rounding(models, graphs, tmp_path):
     save_classifier(tmp_path / "other", seed=1)
-    (tmp_path / "other" / "tokenizer_config.json").unlink()
-    optimum_cli.write(tmp_path / "other", tmp_path / "graph", "text-classification")
     with pytest.raises(ModelError, match="the exported model is not the original"):
-        export(models, "classifier", tmp_path, replay=tmp_path / "graph", precision="int8")
+        export(models, "classifier", tmp_path, replay=graphs, precision="int8", model=str(tmp_path / "other"))
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "optimum-cli"}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +179,7 @@ def test_an_environment_that_lacks_something_is_refused_with_what_to_type(models
 
 def test_no_such_command_and_another_command_are_told_apart(models, tmp_path):
     with pytest.raises(UsageError, match=r"^--optimum-cli /no/such: no such command\. Expected that of another"):
-        export(models, "llama", tmp_path, optimum_cli="/no/such")
+        export(models, "llama", tmp_path, optimum_cli=Path("/no/such"))
     other = tmp_path / "other"
     other.write_text("#!/bin/sh\necho I am another\n")
     other.chmod(0o755)
