@@ -1,6 +1,6 @@
-"""A sequence classifier as an ONNX graph: written by transformers' exporter, run by plain ONNX Runtime.
+"""A sequence classifier as an ONNX graph, written by transformers' exporter.
 
-Shapes: B texts, T tokens, L labels.
+Shapes: B texts, T tokens.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import torch
 from torch import Tensor
 from transformers.exporters.configs import OnnxConfig
 from transformers.exporters.exporter_onnx import OnnxExporter
 
+from distill_eval.engine.encoder import GRAPH
 from distill_eval.errors import ModelError, boundary
 from distill_eval.export.graph import name_axes
 from distill_eval.export.original import copy_small_files
 from distill_eval.export.quiet import quiet
 from distill_eval.schema.export import Precision
 
-GRAPH = "model.onnx"
 _ONE_FILE = 2**30
 """Bytes of weights up to which the graph holds them itself; protobuf ends at twice that."""
 
@@ -81,25 +79,3 @@ def quantize(source: Path, target: Path, size_bytes: int) -> None:
             per_channel=True,
             use_external_data_format=size_bytes > _ONE_FILE,
         )
-
-
-class OnnxClassifier:
-    """A classifier's folder, run by ONNX Runtime."""
-
-    def __init__(self, folder: Path, device: str) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-        with boundary(ModelError, "the exported classifier cannot be loaded by ONNX Runtime"):
-            self._session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=[provider])
-        self._inputs = [value.name for value in self._session.get_inputs()]
-
-    def logits(self, encoded: Mapping[str, Tensor]) -> Tensor:
-        """Logits [B, L] of a tokenizer's output [B, T]."""
-        with boundary(ModelError, "the exported classifier cannot be run by ONNX Runtime"):
-            found: np.ndarray[Any, Any] = self._session.run(
-                ["logits"], {name: encoded[name].numpy() for name in self._inputs}
-            )[0]
-        return torch.from_numpy(found)

@@ -168,11 +168,11 @@ def _describe(job: Job, built: Path) -> None:
 
 
 def _compare_classifier(job: Job, model: Any, folder: Path, say: Say, *, must_agree: bool) -> Parity:
-    from distill_eval.export.classifier import OnnxClassifier
+    from distill_eval.engine.encoder import OnnxEncoder
     from distill_eval.export.parity import classifier_parity, require_same
 
     say(f"comparing with the original on {len(job.samples.ids)} texts")
-    exported = OnnxClassifier(folder, job.config.device)
+    exported = OnnxEncoder(folder, job.config.device)
     parity = classifier_parity(model, exported, job.original.tokenizer, job.samples)
     if must_agree:
         require_same(parity, say)

@@ -33,10 +33,11 @@ class LoadMetrics:
     num_errored: int
     num_cancelled: int
     num_late: int | None
-    """Requests sent more than 1 ms after their schedule; `None` without a schedule."""
+    """Requests sent more than 1 ms after their schedule; `None` but for an open loop."""
     num_retried: int
     duration_s: float
-    """From the first request sent to the last answer's end; of several windows the sum."""
+    """From the window's begin (its schedule's, or the first request sent) to the last answer's end; of several windows
+    the sum."""
     ttft_ms: Latency | None
     """Time to first token from the send, over completed requests; `None`: there were none."""
     itl_ms: Latency | None
@@ -77,6 +78,11 @@ class Ratio:
     ci_high: float | None
     pairs: tuple[float, ...]
     """Each repeat's."""
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether its interval lies below 1; without an interval, whether it does itself."""
+        return (self.value if self.ci_high is None else self.ci_high) < 1
 
 
 @record
@@ -169,7 +175,7 @@ class PromptSource:
     """What was sent."""
 
     kind: str
-    """`random`, `prefix`, `sharegpt`, `sonnet`, `dataset` or `trace`."""
+    """`random`, `prefix`, `sharegpt`, `sonnet`, `hf` or `trace`."""
     num_prompts: int
     """Per window at the least concurrency."""
     num_prompt_tokens: tuple[int, int]
