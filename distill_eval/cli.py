@@ -80,6 +80,10 @@ VERBS = {
         "distill_eval.fidelity.config:PeekConfig",
         "The next token's most likely candidates under each model and temperature.",
     ),
+    "serve": (
+        "distill_eval.serving.options:ServeOptions",
+        "Serve a model with vLLM's OpenAI-compatible interface, with settings that fit the model and this machine.",
+    ),
     "cache": ("distill_eval.verbs.cache:CacheConfig", "List or prune the evaluation cache."),
 }
 """Name to config, imported when it is asked for, and what `--help` says of it."""
@@ -96,6 +100,7 @@ RUN = {
     "RunConfig": "run:run_recipe",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
+    "ServeOptions": "serving:serve",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",
 }
