@@ -11,7 +11,7 @@ _WARNING = re.compile(r"^WARNING\s|Warning: ")
 _FRAME = re.compile(r'^\s*(?:File "|Traceback|\^|~|raise |return |await |self\.|[\w.]+ = |with |\.{3})')
 _ERROR = re.compile(r"\b\w*(?:Error|Exception)\b(?::|$)|\bstd::bad_alloc\b|^Value error, |: error: ")
 _DTYPE = re.compile(r"Initializing a V1 LLM engine .*?dtype=torch\.(\w+)")
-_SECOND = re.compile(r"(?:root cause|stack trace) above")
+_SECOND = re.compile(r"(?:root cause|stack trace) (?:above|for root cause)")
 """What the process that is asked says of the one that failed."""
 _LEAKS = re.compile(r"nanobind|leaked|skipped remainder|resource_tracker|warnings\.warn")
 """What libraries say of themselves after the end."""

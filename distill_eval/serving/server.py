@@ -171,6 +171,7 @@ def end_group(process: subprocess.Popen[bytes], *, patience_s: float = END_S) ->
             deadline = time.monotonic() + patience_s
             while time.monotonic() < deadline:
                 process.poll()  # takes the leader's exit code, so that it leaves the group
+                _bury(process)
                 if not _group_lives(process.pid):
                     return
                 time.sleep(0.05)
@@ -190,6 +191,16 @@ def why_ended(endpoint: Endpoint) -> str | None:
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
+
+
+def _bury(process: subprocess.Popen[bytes]) -> None:
+    """Take the exit codes of processes of the group that we inherited, as the first process of a container does."""
+    while process.returncode is not None:
+        try:
+            if os.waitpid(-process.pid, os.WNOHANG) == (0, 0):
+                return
+        except ChildProcessError:
+            return
 
 
 def _group_lives(group: int) -> bool:
