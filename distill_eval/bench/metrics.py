@@ -88,10 +88,10 @@ def metrics(
         num_late=_num_late(rows) if windows[0].load.kind == "open" else None,
         num_retried=sum(timing.num_tries > 1 for timing in rows),
         duration_s=duration,
-        ttft_ms=_latency(shape.ttft for shape in shapes),
-        itl_ms=_latency(gap for shape in shapes for gap in shape.itls),
-        tpot_ms=_latency(shape.tpot for shape in shapes if shape.tpot is not None),
-        e2el_ms=_latency(shape.e2el for shape in shapes),
+        ttft_ms=latency(shape.ttft for shape in shapes),
+        itl_ms=latency(gap for shape in shapes for gap in shape.itls),
+        tpot_ms=latency(shape.tpot for shape in shapes if shape.tpot is not None),
+        e2el_ms=latency(shape.e2el for shape in shapes),
         scheduled_ttft_ms=_scheduled([shape.ttft for shape in shapes], waits) if is_scheduled else None,
         scheduled_e2el_ms=_scheduled([shape.e2el for shape in shapes], waits) if is_scheduled else None,
         request_throughput=_rate(len(completed), duration),
@@ -152,7 +152,7 @@ def _num_mismatches(checked: Sequence[RequestTiming]) -> int:
     return sum(timing.text_tokens != timing.usage_completion_tokens for timing in checked)
 
 
-def _latency(seconds: Iterable[float]) -> Latency | None:
+def latency(seconds: Iterable[float]) -> Latency | None:
     """In milliseconds, percentiles interpolated linearly as numpy and vLLM do."""
     values = np.fromiter(seconds, dtype=np.float64) * 1e3
     if not len(values):
@@ -162,7 +162,7 @@ def _latency(seconds: Iterable[float]) -> Latency | None:
 
 
 def _scheduled(latencies: Sequence[float], waits: Sequence[float]) -> Latency | None:
-    return _latency(latency + wait for latency, wait in zip(latencies, waits, strict=True))
+    return latency(own + wait for own, wait in zip(latencies, waits, strict=True))
 
 
 def _rate(num: int, duration: float) -> float | None:

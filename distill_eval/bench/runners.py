@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from distill_eval import checkpoint
 from distill_eval.bench.client import HttpTarget
 from distill_eval.bench.config import BenchConfig
 from distill_eval.bench.endpoint import check
 from distill_eval.bench.entries import Entry
+from distill_eval.bench.local import open_local
 from distill_eval.bench.pool import Facts, Running
 from distill_eval.bench.sent import Sent
 from distill_eval.engine import graph_files
@@ -67,6 +68,26 @@ class House(NamedTuple):
                 dtype=config.dtype,
                 max_model_len=endpoint.max_model_len,
                 weights_bytes=checkpoint.weight_bytes(row.folder),
+            )
+            yield Running(target, facts, lambda: None)
+
+    @contextmanager
+    def _engine(self, row: Entry) -> Iterator[Running]:
+        assert row.folder is not None
+        engine: Literal["hf", "onnx"] = "onnx" if row.runner == "onnx" else "hf"
+        self.say(f"{row.name}: loading")
+        log = self.folder / f"{_file_name(row.name)}.engine.log"
+        with open_local(
+            row.folder, engine, name=row.ref, dtype=self.config.dtype, device=self.device, log=log
+        ) as target:
+            facts = Facts(
+                engine=engine,
+                engine_version=engine_version(engine),
+                device=self.device,
+                dtype=target.loaded.dtype,
+                max_model_len=target.loaded.max_length,
+                start_s=target.start_s,
+                weights_bytes=weights_bytes(row),
             )
             yield Running(target, facts, lambda: None)
 

@@ -102,6 +102,25 @@ class LoadResult:
 
 
 @record
+class ClassifierResult:
+    """A classifier or an encoder on batches of one size."""
+
+    batch_size: int
+    what: str
+    """What was run, e.g. `BertForSequenceClassification, logits`."""
+    texts_per_second: float
+    """Over all repeats together, tokenization included."""
+    batch_ms: Latency
+    """From the texts of a batch to its outputs, over batches."""
+    tokenize_share: float
+    """Share of that time that went into tokenization."""
+    speedup: Ratio | None
+    """Texts per second over the baseline's; `None` for the baseline itself, and where it has no repeat in common."""
+    noise: Ratio | None
+    """The baseline's second turn over its first, what a ratio of 1 looks like; `None` for all others."""
+
+
+@record
 class RateTried:
     """One rate of a sweep."""
 
@@ -160,6 +179,8 @@ class BenchedModel:
     results: tuple[LoadResult, ...]
     sweep: Sweep | None = None
     """`None`: not asked for."""
+    classifier_results: tuple[ClassifierResult, ...] = ()
+    """Of a classifier or an encoder, which has no `results`: one per batch size."""
 
 
 @record
