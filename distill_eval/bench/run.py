@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from distill_eval import provenance
+from distill_eval.bench import classifiers
 from distill_eval.bench.assemble import assemble, benched
+from distill_eval.bench.classifiers import require_alike
 from distill_eval.bench.config import BenchConfig
 from distill_eval.bench.entries import Entry, endpoint_entries, entries
 from distill_eval.bench.metrics import parse_goodput
@@ -27,6 +27,7 @@ from distill_eval.errors import ArtifactError, UsageError, require
 from distill_eval.record import from_json, to_json
 from distill_eval.schema.bench import BenchRun, Sweep
 from distill_eval.schema.timing import Load
+from distill_eval.serving.memory import available_bytes
 from distill_eval.store.files import JSON, alone
 
 TIMINGS = "timings.parquet"
@@ -63,13 +64,15 @@ def run(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None],
         )
     device = _device(config)
     rows = endpoint_entries(config, names) if config.endpoint else entries(config, device, names)
-    loads = config.load.loads
-    _require_some_load(rows, loads, config)
+    whole_texts = require_alike(rows)
+    loads = () if whole_texts else config.load.loads
+    if not whole_texts:
+        _require_some_load(rows, loads, config)
     sent = Sent(config, rows, say)
     with alone(folder):
         sent.check(loads)
         bench = _Bench(config, rows, loads, sent, folder, device, goodput, argv)
-        return bench.measure(say)
+        return bench.read(say) if whole_texts else bench.measure(say)
 
 
 class _Bench:
@@ -90,11 +93,11 @@ class _Bench:
         self.device, self.goodput = device, goodput
         self.provenance = provenance.collect(argv, device, PACKAGES)
         self.sweeps: dict[str, Sweep] = {}
-        self.num_repeats = config.repeats
 
     def measure(self, say: Callable[[str], None]) -> Done:
+        """Put all models under all loads."""
         config = self.config
-        together = fit_together(self.rows, config, self.device, psutil.virtual_memory().available)
+        together = fit_together(self.rows, config, self.device, available_bytes())
         num_together = sum(row.runner == "vllm" for row in self.rows) if together else 1
         house = House(config, self.sent, self.folder, self.device, num_together, self.loads, say)
         rules = Rules(timeout_s=config.timeout, max_tries=config.max_tries)
@@ -117,9 +120,18 @@ class _Bench:
                 self._sweep(session)
             except Ended as why:
                 ended = why
+            except KeyboardInterrupt:  # between two windows
+                ended = Ended("interrupted", interrupted=True)
         frame = self._frame(pool, complete=ended is None)
         write_timings(self.folder / TIMINGS, session.timings, session.windows, _notes(frame, self._said()))
         return Done(assemble(frame, session.raw, self._said()), ended)
+
+    def read(self, say: Callable[[str], None]) -> Done:
+        """The same of models that read whole texts; their timings are few, and all in the record."""
+        prompts = self.sent.draw(ONE_STREAM, 0)
+        models, ended = classifiers.measure(self.config, self.rows, prompts, self.folder, self.device, say)
+        frame = replace(self._frame(None, complete=ended is None), models=models)
+        return Done(frame, ended)
 
     def _sweep(self, session: Session) -> None:
         if not self.config.load.sweep:
@@ -133,13 +145,14 @@ class _Bench:
         frame = self._frame(pool, complete=False)
         write_timings(self.folder / TIMINGS, raw.timings, raw.windows, _notes(frame, self._said()))
 
-    def _frame(self, pool: Pool, *, complete: bool) -> BenchRun:
+    def _frame(self, pool: Pool | None, *, complete: bool) -> BenchRun:
+        facts, peaks = (pool.facts, pool.peaks) if pool is not None else ({}, {})
         return BenchRun(
             models=tuple(
                 benched(
                     row,
-                    pool.facts.get(row.name, Facts(row.runner)),
-                    pool.peaks.get(row.name),
+                    facts.get(row.name, Facts(row.runner)),
+                    peaks.get(row.name),
                     self.sweeps.get(row.name),
                 )
                 for row in self.rows
