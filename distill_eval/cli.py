@@ -80,6 +80,10 @@ VERBS = {
         "distill_eval.fidelity.config:PeekConfig",
         "The next token's most likely candidates under each model and temperature.",
     ),
+    "bench": (
+        "distill_eval.bench.config:BenchConfig",
+        "How fast models answer under load, each on the engine that serves it, measured in turn.",
+    ),
     "cache": ("distill_eval.verbs.cache:CacheConfig", "List or prune the evaluation cache."),
 }
 """Name to config, imported when it is asked for, and what `--help` says of it."""
@@ -96,6 +100,7 @@ RUN = {
     "RunConfig": "run:run_recipe",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
+    "BenchConfig": "serving:bench",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",
 }

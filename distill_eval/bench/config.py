@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import arg
 
 from distill_eval.bench.prompt_config import PromptConfig
 from distill_eval.engine import Dtype
@@ -100,6 +102,10 @@ class BenchConfig:
     """What runs each model: vllm, hf (transformers), onnx, or auto; one for all, or one per model in order."""
     endpoint: tuple[str, ...] = ()
     """Servers that run already, one for each model instead of an engine, e.g. http://127.0.0.1:8000."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Variable of the environment that holds the key of --endpoint, where it wants one."""
+    tokenizer: str | None = None
+    """Whose tokens the prompts are counted in: Hub name or folder (default: the first model's)."""
     api: Literal["completions", "chat"] = "completions"
     """Interface of the server: /v1/completions or /v1/chat/completions."""
     load: LoadConfig = field(default_factory=LoadConfig)
@@ -125,7 +131,7 @@ class BenchConfig:
     """Of prompts and schedules."""
     batch_size: tuple[str, ...] = ("1", "8", "32")
     """Texts at once, for classifiers and encoders."""
-    from_timings: Path | None = None
+    from_timings: Annotated[Path | None, arg(name="from")] = None
     """Compute everything again from this timings.parquet, and measure nothing."""
 
     def __post_init__(self) -> None:

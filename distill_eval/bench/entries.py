@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from distill_eval import checkpoint
 from distill_eval.bench.config import BenchConfig
+from distill_eval.bench.endpoint import root_of
 from distill_eval.engine import guess
 from distill_eval.engine.packing import quantization
 from distill_eval.errors import UsageError, require
@@ -57,17 +58,25 @@ def entries(config: BenchConfig, device: str, names: Callable[[Sequence[str]], d
     engines = config.engine * len(config.model) if len(config.engine) == 1 else config.engine
     short = names(config.model)
     found = [_entry(short[ref], ref, engine, device) for ref, engine in zip(config.model, engines, strict=True)]
-    return tuple(one for entry in found for one in _cached(entry, config.prefix_caching))
+    return _distinct([one for entry in found for one in _cached(entry, config.prefix_caching)])
 
 
 def endpoint_entries(config: BenchConfig, names: Callable[[Sequence[str]], dict[str, str]]) -> tuple[Entry, ...]:
     """A row per server of somebody else: addresses with the names under which the models are served there."""
     addresses = config.endpoint * len(config.model) if len(config.endpoint) == 1 else config.endpoint
-    short = names(config.model)
-    return tuple(
-        Entry(short[ref], ref, "endpoint", None, None, address=address.rstrip("/").removesuffix("/v1"))
-        for ref, address in zip(config.model, addresses, strict=True)
-    )
+    short, found = names(config.model), list[Entry]()
+    for ref, address in zip(config.model, addresses, strict=True):
+        root = root_of(address)
+        name = short[ref] if config.model.count(ref) == 1 else f"{short[ref]} at {root.rpartition('/')[2]}"
+        found.append(Entry(name, ref, "endpoint", None, None, address=root))
+    return _distinct(found)
+
+
+def _distinct(found: Sequence[Entry]) -> tuple[Entry, ...]:
+    names = [entry.name for entry in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    require(not twice, f"--model: {', '.join(twice)} is named twice")
+    return tuple(found)
 
 
 def _cached(entry: Entry, asked: str) -> list[Entry]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
-from distill_eval.bench.answer import message_of
+from distill_eval.bench.answer import MAX_MESSAGE, message_of
 from distill_eval.bench.target import Rules
 from distill_eval.errors import UsageError
 from distill_eval.record import record
@@ -87,7 +87,7 @@ class Flight:
         self.cpu_share: float | None = None
         self.lost = False
         self._num_in_a_row = 0
-        self._one_by_one = asyncio.Lock()
+        self._one_by_one, self._begun = asyncio.Lock(), False
 
     async def fly(self) -> None:
         """Send everything and wait for all answers, unless the server is gone."""
@@ -184,7 +184,13 @@ class Flight:
         after its time was taken. Nobody waits for the network here.
         """
         async with self._one_by_one:
-            await asyncio.sleep(0)
+            while self._begun:
+                await asyncio.sleep(0)
+            self._begun = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._begun = False
 
     async def _doubt(self, session: aiohttp.ClientSession) -> None:
         """After a connection error: one request may have been dropped, or the server is no more."""
@@ -242,9 +248,11 @@ def _wait_s(retry_after: str | None, num_tries: int) -> float:
 
 
 def _named(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"no connection: {error.certificate_error}".splitlines()[0][:MAX_MESSAGE]
     if isinstance(error, aiohttp.ClientConnectorError):
         code = error.os_error.errno
         return f"no connection: {os.strerror(code) if code else error.os_error}"
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
         return "connection closed"
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return f"{type(error).__name__}: {error}".splitlines()[0][:MAX_MESSAGE]

@@ -79,22 +79,20 @@ class Session:
             self._say(f"repeat {turn.repeat + 1}, {load.label}: {entry.name}{again}: {said}")
 
     def sweep(self, entry: Entry, rule: SweepRule) -> Sweep:
-        """Search the highest request rate at which enough requests are good."""
-        tried: dict[float, RateTried] = {}
+        """Search the highest request rate at which enough requests are good.
+
+        One stream comes first: where even its requests are not good, no rate is, and else the search begins at the rate
+        at which it went.
+        """
+        alone = self._try(entry, Load(kind="closed", concurrency=1), rule)
+        tried = {} if alone.good_share >= rule.share else {alone.request_rate: alone}
         while True:
             held = [rate for rate, one in tried.items() if one.good_share >= rule.share]
             failed = [rate for rate, one in tried.items() if one.good_share < rule.share]
-            rate = next_rate(held, failed, start=1.0)
+            rate = next_rate(held, failed, start=alone.request_rate) if alone.good_share >= rule.share else None
             if rate is None:
                 break
-            load = rule.open_load(rate)
-            self._warm_up(entry, load)
-            window = self._window(entry, load, 0, "measured")
-            found = Summary(self.raw, rule.goodput).single(window)
-            sent = found.num_completed + found.num_errored + found.num_cancelled
-            share = (found.goodput or 0.0) * found.duration_s / sent if sent else 0.0
-            tried[rate] = RateTried(request_rate=rate, good_share=share, output_throughput=found.output_throughput)
-            self._say(f"sweep, {load.label}: {entry.name}: {share:.1%} good")
+            tried[rate] = self._try(entry, rule.open_load(rate), rule)
         best = max((rate for rate in held if not failed or rate < min(failed)), default=None)
         above = [rate for rate in failed if best is None or rate > best]
         return Sweep(
@@ -103,6 +101,16 @@ class Session:
             lowest_failed=min(above, default=None),
             tried=tuple(tried[rate] for rate in sorted(tried)),
         )
+
+    def _try(self, entry: Entry, load: Load, rule: SweepRule) -> RateTried:
+        self._warm_up(entry, load)
+        window = self._window(entry, load, 0, "sweep")
+        found = Summary(self.raw, rule.goodput).single(window)
+        sent = found.num_completed + found.num_errored + found.num_cancelled
+        share = (found.goodput or 0.0) * found.duration_s / sent if sent else 0.0
+        self._say(f"sweep, {load.label}: {entry.name}: {share:.1%} good")
+        rate = load.request_rate or sent / found.duration_s
+        return RateTried(request_rate=rate, good_share=share, output_throughput=found.output_throughput)
 
     def _warm_up(self, entry: Entry, load: Load) -> None:
         """Repeat the load until two windows in a row are alike: compilation, caches and frequencies have settled."""

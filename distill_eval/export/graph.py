@@ -14,7 +14,7 @@ from distill_eval.schema.export import Graph
 
 _EMBEDDINGS = ("model.embed_tokens", "lm_head")
 """Initializers of the builder's begin so."""
-_PRODUCTS = ("MatMul", "Gemm", "MatMulInteger")
+_PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "MatMulIntegerToFloat")
 
 
 def read_graph(path: Path, embeddings: tuple[str, ...] = _EMBEDDINGS) -> Graph:
@@ -75,6 +75,11 @@ def share_embedding(path: Path) -> None:
     kept = [weight for weight in graph.initializer if weight.name != table]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+    save_again(model, path)
+
+
+def save_again(model: Any, path: Path) -> None:
+    """Write a graph, whole in memory, in the place that it was read from."""
     data = path.with_name(f"{path.name}.data")
     path.unlink()
     data.unlink()  # it would be appended to

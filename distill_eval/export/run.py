@@ -31,6 +31,8 @@ _NEEDED: dict[Kind, tuple[str, ...]] = {
 }
 _SHARE_OF_FP32 = {"fp32": 1.0, "fp16": 0.5, "int8": 0.5, "int4": 0.25}
 """Disk that is taken at most on the way: an embedding may stay in float32."""
+_SHARE_OF_W8A8 = 1.0
+"""The graph is there in float32 first."""
 
 
 class _Job(NamedTuple):
@@ -119,6 +121,10 @@ def _check_classifier(config: ExportConfig, original: Original) -> None:
         f"--precision {config.precision}: {what}, which ONNX Runtime quantizes to int8 (weights, and activations as "
         "they come); its 4-bit products are made for decoding. Type --precision int8 or fp32",
     )
+    require(
+        config.int8_algorithm is None,
+        f"--int8-algorithm {config.int8_algorithm}: {what}, whose int8 is ONNX Runtime's own; leave it out",
+    )
     for option, value in (("--block-size", config.block_size), ("--accuracy-level", config.accuracy_level)):
         require(value is None, f"{option} {value}: {what}, whose weights have no blocks; leave it out")
     if original.tokenizer.pad_token_id is None:
@@ -144,7 +150,8 @@ def _text(config: ExportConfig) -> TextSource:
 def _check_space(job: _Job, folder: Path) -> None:
     """Refuse when the disk cannot hold what is to be written."""
     in_float32 = 4 / _itemsize(job.dtype) * checkpoint.weight_bytes(job.source)
-    needed, free = int(in_float32 * _SHARE_OF_FP32[job.config.precision]), shutil.disk_usage(folder).free
+    share = _SHARE_OF_W8A8 if job.config.is_w8a8 else _SHARE_OF_FP32[job.config.precision]
+    needed, free = int(in_float32 * share), shutil.disk_usage(folder).free
     if free < needed:
         raise StoreError(
             f"no space: --precision {job.config.precision} needs up to {needed / 1e6:,.0f} MB below {folder}, where "
@@ -167,6 +174,7 @@ def _make_causal(job: _Job, built: Path, scratch: Path, say: Callable[[str], Any
         scratch / "builder",
         precision=config.precision,
         rounding=job.rounding,
+        w8a8=config.is_w8a8,
         device=config.device,
         tied=tied,
     )
@@ -210,7 +218,6 @@ def _make_classifier(job: _Job, built: Path, scratch: Path, say: Callable[[str],
 def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
     config, original, causal = job.config, job.original, job.original.kind == "causal"
     package = "onnxruntime-genai" if causal else "transformers"
-    algorithm = job.rounding.algorithm if job.rounding is not None else "dynamic" if config.is_quantized else None
     return ExportRun(
         model=original.ref,
         model_commit=checkpoint.hub_commit(job.source),
@@ -224,7 +231,7 @@ def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
         precision=config.precision,
         exporter=f"{package} {package_version(package)}",
         execution_provider=config.device,
-        algorithm=algorithm,
+        algorithm=_algorithm(job),
         block_size=None if job.rounding is None else job.rounding.block_size,
         accuracy_level=None if job.rounding is None else job.rounding.accuracy_level,
         graph=made.graph,
@@ -232,6 +239,14 @@ def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
         parity=made.parity,
         provenance=collect(argv, config.device, ("onnx", "onnxruntime", "onnxruntime-genai")),
     )
+
+
+def _algorithm(job: _Job) -> str | None:
+    if job.rounding is not None:
+        return job.rounding.algorithm
+    if not job.config.is_quantized:
+        return None
+    return "w8a8" if job.config.is_w8a8 else "dynamic"
 
 
 def _dtype(config: Any) -> str:

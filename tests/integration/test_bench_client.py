@@ -165,9 +165,32 @@ def test_a_request_that_hangs_is_given_up(server):
     assert after.status == "completed"
 
 
+@pytest.mark.parametrize("load", [ONE, Load(kind="offline"), Load(kind="open", request_rate=1.0)])
+def test_nothing_to_send(server, load):
+    measured = measure(server, load, [])
+    assert (measured.timings, measured.lost, measured.interrupted) == ((), False, False)
+
+
+def test_more_streams_than_prompts(server):
+    measured = measure(server, Load(kind="closed", concurrency=9), prompts("hello", "hello"))
+    assert [timing.status for timing in measured.timings] == ["completed"] * 2
+
+
+def test_more_at_once_than_the_machine_has_files_is_refused_before_anything_is_sent(server):
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > 2_000_000:
+        pytest.skip(f"this machine allows {hard} open files")
+    one = prompts("hello")[0]
+    with pytest.raises(UsageError, match=f"{hard} requests at once need as many open files, and this machine allows"):
+        measure(server, Load(kind="offline"), [one] * hard)
+    assert server.truth() == []
+
+
 def test_offline_sends_everything_at_once(server):
     load = Load(kind="offline")
-    measured = measure(server, load, prompts(*["hello"] * 20))
+    measured = measure(server, load, prompts(*["hello"] * 20, max_tokens=100))
     assert {timing.scheduled_s for timing in measured.timings} == {measured.began_s}
     assert metrics(measured.timings, [window_of(measured, load)], goodput={}).peak_concurrency == 20
 

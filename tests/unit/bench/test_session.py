@@ -32,7 +32,7 @@ class FakeTarget:
         self.seen.append((window, load, [prompt.text for prompt in prompts], seed))
         pace = self.tpot_s * (4 if self.slow_starts > 0 else 1)
         self.slow_starts -= 1
-        if self.capacity is not None and load.request_rate > self.capacity:
+        if self.capacity is not None and (load.request_rate or 0) > self.capacity:
             pace = 1.0
         began, timings = self.now, []
         for index, prompt in enumerate(prompts):
@@ -186,7 +186,7 @@ def test_one_that_does_not_start_leaves_none_running():
 
 
 def test_a_sweep_finds_what_the_server_can_do():
-    house = House(teacher=FakeTarget(0.001, capacity=3.0))
+    house = House(teacher=FakeTarget(0.04, capacity=3.0))
     rule = SweepRule(lambda rate: Load(kind="open", request_rate=rate), {"tpot": 50.0}, 0.95)
     with Pool(house.open, together=True) as pool:
         found = make_session(house, pool, []).sweep(entry("teacher"), rule)
@@ -194,3 +194,14 @@ def test_a_sweep_finds_what_the_server_can_do():
     assert [one.good_share for one in found.tried if one.request_rate > 3.0] == [0.0] * sum(
         one.request_rate > 3.0 for one in found.tried
     )
+
+
+def test_a_sweep_ends_at_once_where_one_stream_is_too_slow():
+    house = House(teacher=FakeTarget(0.1))
+    rule = SweepRule(lambda rate: Load(kind="open", request_rate=rate), {"tpot": 50.0}, 0.95)
+    with Pool(house.open, together=True) as pool:
+        session = make_session(house, pool, [])
+        found = session.sweep(entry("teacher"), rule)
+    assert (found.highest_rate, len(found.tried)) == (None, 1)
+    assert found.tried[0].request_rate == pytest.approx(1.0)  # ten tokens of 0.1 s
+    assert not any(window.phase == "measured" for window in session.windows)
