@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from distill_eval.errors import ModelError, StoreError, UsageError, boundary
 from distill_eval.schema.model import ModelRef
@@ -93,6 +94,26 @@ def weight_bytes(folder: Path) -> int:
         ModelError: the index of a sharded checkpoint cannot be read.
     """
     return sum(file.stat().st_size for file in weight_files(folder))
+
+
+def packed_as(config: Mapping[str, Any]) -> str | None:
+    """How weights are packed by a config.json, e.g. `compressed-tensors W8A8`; `None` when they are not."""
+    packed = config.get("quantization_config") or {}
+    return f"{packed.get('quant_method', 'unknown')} {_bits(packed)}".strip() if packed else None
+
+
+def _bits(packed: Mapping[str, Any]) -> str:
+    """The scheme, in the words of compressed-tensors and bitsandbytes."""
+    if packed.get("load_in_8bit"):
+        return "int8"
+    if packed.get("load_in_4bit"):
+        return str(packed.get("bnb_4bit_quant_type", "4 bit"))
+    groups = packed.get("config_groups") or {}
+    found = [(group.get("weights") or {}, group.get("input_activations") or {}) for group in groups.values()]
+    schemes = [f"W{weights.get('num_bits')}A{inputs.get('num_bits', 16)}" for weights, inputs in found]
+    if not schemes and packed.get("bits"):
+        schemes = [f"W{packed['bits']}A{packed.get('act_bits') or 16}"]
+    return ", ".join(dict.fromkeys(schemes))
 
 
 def hub_commit(folder: Path) -> str | None:

@@ -84,6 +84,10 @@ VERBS = {
         "distill_eval.bench.config:BenchConfig",
         "How fast models answer under load, each on the engine that serves it, measured in turn.",
     ),
+    "serve": (
+        "distill_eval.serving.options:ServeOptions",
+        "Serve a model with vLLM's OpenAI-compatible interface, with settings that fit the model and this machine.",
+    ),
     "cache": ("distill_eval.verbs.cache:CacheConfig", "List or prune the evaluation cache."),
 }
 """Name to config, imported when it is asked for, and what `--help` says of it."""
@@ -100,7 +104,8 @@ RUN = {
     "RunConfig": "run:run_recipe",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
-    "BenchConfig": "serving:bench",
+    "BenchConfig": "bench:bench",
+    "ServeOptions": "serving:serve",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",
 }

@@ -18,13 +18,13 @@ def choose_device(device: str) -> str:
     Raises:
         UsageError: CUDA was asked for and is not there, or the name is unknown.
     """
+    if device == "cpu":
+        return device
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
-    if kind == "cpu" and not number:
-        return device
     if kind != "cuda" or (number and not number.isdigit()):
         raise UsageError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():

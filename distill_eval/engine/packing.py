@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from distill_eval import checkpoint
 from distill_eval.engine import GENAI_CONFIG
 
 UNKNOWN_PRECISION = "onnx of unknown precision"
@@ -19,22 +20,7 @@ def quantization(folder: Path) -> str | None:
     if (folder / GENAI_CONFIG).is_file():
         precision = read_json(folder / EXPORT).get("precision")
         return None if precision == "fp32" else f"onnx {precision}" if precision else UNKNOWN_PRECISION
-    packed = read_json(folder / "config.json").get("quantization_config") or {}
-    return f"{packed.get('quant_method', 'unknown')} {_bits(packed)}".strip() if packed else None
-
-
-def _bits(packed: dict[str, Any]) -> str:
-    """The scheme, in the words of compressed-tensors and bitsandbytes."""
-    if packed.get("load_in_8bit"):
-        return "int8"
-    if packed.get("load_in_4bit"):
-        return str(packed.get("bnb_4bit_quant_type", "4 bit"))
-    groups = packed.get("config_groups") or {}
-    found = [(group.get("weights") or {}, group.get("input_activations") or {}) for group in groups.values()]
-    schemes = [f"W{weights.get('num_bits')}A{inputs.get('num_bits', 16)}" for weights, inputs in found]
-    if not schemes and packed.get("bits"):
-        schemes = [f"W{packed['bits']}A{packed.get('act_bits') or 16}"]
-    return ", ".join(dict.fromkeys(schemes))
+    return checkpoint.packed_as(read_json(folder / "config.json"))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distill_eval.evaluate.models import ModelFolder
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.serving.config import ServeConfig, kv_cache_bytes
+from distill_eval.serving.log import Hints
 from distill_eval.serving.server import free_port, require_installed, serve
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 NUM_BEHIND = 2
 """Tokens of a request behind those that the model reads: the last target, and the one that vLLM must generate."""
+_INSTEAD = "take --engine hf"
+_HINTS = Hints(
+    length="Free memory for {max_model_len} tokens of context, or lower max_position_embeddings in its config.json",
+    memory="Free memory, or take a smaller model",
+    unsupported=f"vLLM does not serve this model or scheme here: {_INSTEAD}",
+)
 
 
 @contextmanager
@@ -39,7 +46,7 @@ def served(
     from distill_eval.evaluate.harness.engine_lm import context_length
     from distill_eval.evaluate.scorer.served import ServedEngine
 
-    require_installed()
+    require_installed(_INSTEAD)
     length = context_length(folder.path, tokenizer, trust_remote_code=options.trust_remote_code)
     shape = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
     config = ServeConfig(
@@ -52,12 +59,15 @@ def served(
         device=device,
         eager=device == "cpu",  # compiling takes longer there than most evaluations
         trust_remote_code=options.trust_remote_code,
-        kv_cache_bytes=kv_cache_bytes(shape.get("text_config") or shape, length, dtype),
+        kv_cache_bytes=None if device != "cpu" else kv_cache_bytes(shape.get("text_config") or shape, length, dtype),
     )
     handle, name = tempfile.mkstemp(prefix="distill-eval-vllm-", suffix=".log")
     os.close(handle)
     log = Path(name)
     # A proxy of the environment has no way to this machine's loopback.
-    with serve(config, log) as endpoint, httpx.Client(base_url=endpoint.address, trust_env=False) as client:
+    with (
+        serve(config, log, hints=_HINTS) as endpoint,
+        httpx.Client(base_url=endpoint.address, trust_env=False) as client,
+    ):
         yield ServedEngine(client, endpoint.model, endpoint.max_model_len - NUM_BEHIND, log)
     log.unlink()  # what went well needs no explanation

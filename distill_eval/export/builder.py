@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill_eval.checkpoint import copy_unchanged
 from distill_eval.errors import ModelError, UsageError, boundary, unknown
 from distill_eval.export.config import BLOCK_SIZES, DEFAULT_ACCURACY_LEVEL, Algorithm, ExportConfig
+from distill_eval.export.original import copy_small_files
 from distill_eval.export.quiet import quiet
 from distill_eval.schema.export import Precision
 
@@ -145,8 +145,7 @@ def build(
             quantize_products(built / GRAPH)
         elif precision == "int8" and tied:
             share_embedding(built / GRAPH)
-        copy_unchanged(source, built)
-        (built / "config.json").write_bytes((source / "config.json").read_bytes())  # a tokenizer's class may hang on it
+        copy_small_files(source, built)
 
 
 def _options(precision: Precision, rounding: Rounding | None, tied: bool) -> list[str]:

@@ -14,6 +14,7 @@ from distill_eval.schema.model import ModelRef
 
 Algorithm = Literal["rtn", "k-quant", "k-quant-last", "k-quant-mixed"]
 Int8Algorithm = Literal["weight-only", "w8a8"]
+Exporter = Literal["builtin", "optimum"]
 
 BLOCK_SIZES = (256, 128, 64, 32, 16)
 ACCURACY_LEVELS = (0, 1, 4)
@@ -39,6 +40,11 @@ class ExportConfig:
     precision: Precision = "fp32"
     """Of the weights: fp32 must agree with the original, the others report what they lost. fp16 is for CUDA, int4 for
     causal language models."""
+    exporter: Exporter = "builtin"
+    """What writes the graph: builtin (ONNX Runtime GenAI's model builder; transformers for classifiers), or optimum,
+    which runs in an environment of its own and knows more architectures: fp32, and int8 of a classifier."""
+    optimum_cli: Path | None = None
+    """With --exporter optimum, the optimum-cli command of that environment, e.g. ENV/bin/optimum-cli."""
     block_size: int | None = None
     """Weights that share a scale (int4 and int8 of a causal language model): 16, 32, 64, 128 or 256; by default the
     largest up to 32 (int4) or 64 (int8) that divides the model's widths."""
@@ -70,6 +76,7 @@ class ExportConfig:
         ModelRef.parse(self.model)
         _check_numbers(self)
         _check_precision(self)
+        _check_exporter(self)
 
     @property
     def is_quantized(self) -> bool:
@@ -139,4 +146,24 @@ def _check_w8a8(config: ExportConfig, given: Mapping[str, int | None]) -> None:
         config.device == "cpu",
         f"--int8-algorithm w8a8 --device {config.device}: ONNX Runtime has these int8 products for CPUs alone. Type "
         "--int8-algorithm weight-only, or --device cpu",
+    )
+
+
+def _check_exporter(config: ExportConfig) -> None:
+    if config.exporter != "optimum":
+        require(config.optimum_cli is None, f"--optimum-cli {config.optimum_cli} goes with --exporter optimum")
+        return
+    require(
+        config.optimum_cli is not None,
+        "--exporter optimum needs --optimum-cli: optimum's own command, in another virtual environment, e.g. "
+        "ENV/bin/optimum-cli",
+    )
+    require(
+        config.precision in ("fp32", "int8"),
+        f"--exporter optimum --precision {config.precision}: optimum writes fp32, of which a classifier can be "
+        "quantized to int8. Leave --exporter out, or type --precision fp32",
+    )
+    require(
+        config.device == "cpu",
+        f"--exporter optimum --device {config.device}: its graphs are written for cpu here. Leave --exporter out",
     )

@@ -11,6 +11,7 @@ from distill_eval.export.builder import ARCHITECTURES, Rounding, check_architect
 from distill_eval.export.config import ExportConfig
 
 SMOLLM2 = LlamaConfig(hidden_size=576, intermediate_size=1536, num_attention_heads=9, num_key_value_heads=3)
+OPTIMUM = {"exporter": "optimum", "optimum_cli": Path("o")}
 
 
 def config(**options):
@@ -51,6 +52,10 @@ def config(**options):
         ),
         ({"precision": "fp16"}, "--precision fp16 --device cpu"),
         ({"device": "tpu"}, "--device 'tpu': expected cpu or cuda"),
+        ({"optimum_cli": Path("o")}, "--optimum-cli o goes with --exporter optimum"),
+        ({"exporter": "optimum"}, "--exporter optimum needs --optimum-cli"),
+        ({**OPTIMUM, "precision": "int4"}, "--exporter optimum --precision int4: optimum writes fp32"),
+        ({**OPTIMUM, "device": "cuda"}, "--exporter optimum --device cuda: "),
     ],
 )
 def test_bad_options_are_refused_with_what_to_type(options, message):

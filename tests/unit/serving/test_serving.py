@@ -2,13 +2,16 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import vllm
 from fakes.tiny_families import make_tokenizer, save
 
 from distill_eval.errors import ServerError, UsageError
@@ -19,7 +22,8 @@ from distill_eval.evaluate.vllm import served
 from distill_eval.schema.model import ModelRef
 from distill_eval.serving import guard, server
 from distill_eval.serving.config import GIB, ServeConfig, argv, environment, kv_cache_bytes
-from distill_eval.serving.log import advice, excerpt
+from distill_eval.serving.facts import EngineFacts, read
+from distill_eval.serving.log import Hints, advice, dtype, excerpt, last_line
 
 CONFIG = ServeConfig(model=Path("/models/m"), served_name="m", port=8123, max_model_len=2048)
 LOG = """\
@@ -48,6 +52,7 @@ def test_the_command():
         "--max-model-len": "2048",
         "--seed": "0",
         "--generation-config": "vllm",
+        "--kv-cache-memory-bytes": str(GIB),
     }
     assert words[-1] == "--enable-prefix-caching"
     other = ServeConfig(model=Path("m"), served_name="m", port=1, max_model_len=2, eager=True, prefix_caching=False)
@@ -56,15 +61,37 @@ def test_the_command():
         ServeConfig(model=Path("m"), served_name="m", port=0, max_model_len=2)
 
 
-def test_the_environment_leaves_what_the_user_set():
-    ours = environment(
-        ServeConfig(model=Path("m"), served_name="m", port=1, max_model_len=2, kv_cache_bytes=GIB + 1), {}
+def test_what_is_asked_for_beyond_the_usual():
+    more = replace(
+        CONFIG,
+        device="cuda",
+        kv_cache_bytes=None,
+        max_num_seqs=16,
+        max_num_batched_tokens=2048,
+        gpu_memory_utilization=0.9,
+        extra=("--no-such", "1"),
     )
-    assert ours["VLLM_CPU_KVCACHE_SPACE"] == "2"
+    words = argv(more)
+    options = dict(zip(words[3:-3:2], words[4:-3:2], strict=True))
+    assert "--kv-cache-memory-bytes" not in options, "a GPU has what is free"
+    assert [options[f"--max-num-{name}"] for name in ("seqs", "batched-tokens")] == ["16", "2048"]
+    assert options["--gpu-memory-utilization"] == "0.9"
+    assert words[-3:] == ["--enable-prefix-caching", "--no-such", "1"]
+    assert argv(replace(more, kv_cache_bytes=7))[argv(more).index("--max-num-seqs") + 1] == "7"
+
+
+def test_the_address_is_one_that_this_machine_reaches():
+    assert CONFIG.address == "http://127.0.0.1:8123"
+    assert replace(CONFIG, host="0.0.0.0").address == "http://127.0.0.1:8123"
+    assert replace(CONFIG, host="::").address == "http://[::1]:8123"
+    assert replace(CONFIG, host="10.1.2.3").address == "http://10.1.2.3:8123"
+
+
+def test_the_environment_leaves_what_the_user_set():
     assert environment(CONFIG, {"VLLM_CPU_KVCACHE_SPACE": "7"})["VLLM_CPU_KVCACHE_SPACE"] == "7"
+    assert environment(CONFIG, {})["VLLM_NO_USAGE_STATS"] == "1"
     gpu = ServeConfig(model=Path("m"), served_name="m", port=1, max_model_len=2, device="cuda:1")
     assert environment(gpu, {})["CUDA_VISIBLE_DEVICES"] == "1"
-    assert "VLLM_CPU_KVCACHE_SPACE" not in environment(gpu, {})
 
 
 def test_a_device_is_one_of_the_visible_ones():
@@ -82,8 +109,12 @@ def test_the_cpu_is_the_cpu_where_there_are_gpus():
     assert (ours["CUDA_VISIBLE_DEVICES"], ours["VLLM_TARGET_DEVICE"]) == ("", "cpu")
 
 
-def test_our_server_asks_for_no_key():
-    assert "VLLM_API_KEY" not in environment(CONFIG, {"VLLM_API_KEY": "secret"})
+def test_a_key_goes_through_the_environment_alone():
+    inherited = {"VLLM_API_KEY": "theirs", "DISTILL_EVAL_API_KEY": "ours"}
+    assert not {"VLLM_API_KEY", "DISTILL_EVAL_API_KEY"} & environment(CONFIG, inherited).keys()
+    locked = replace(CONFIG, api_key="secret")
+    assert environment(locked, inherited)["VLLM_API_KEY"] == "secret"
+    assert "secret" not in " ".join([*argv(locked), repr(locked)])
 
 
 def test_room_for_keys_and_values():
@@ -94,18 +125,113 @@ def test_room_for_keys_and_values():
     assert kv_cache_bytes(shape, 100_000, "float32") == 2 * 1.25 * 23_040 * 100_000
 
 
+TOO_LONG = "ValueError: To serve at least one request, 9.0 GiB KV cache is needed, larger than 1.0 GiB."
+
+
 def test_the_telling_lines_of_a_log():
-    assert excerpt(LOG) == (
-        "ValueError: To serve at least one request, 9.0 GiB KV cache is needed, larger than 1.0 GiB. | "
-        "RuntimeError: Engine core initialization failed. See root cause above."
-    )
-    assert advice(excerpt(LOG), max_model_len=2048, port=1) == (
-        "Free memory for 2048 tokens of context, or lower max_position_embeddings in its config.json"
-    )
-    assert advice("OSError: [Errno 98] Address already in use", max_model_len=1, port=9).startswith("Another process")
+    assert excerpt(LOG) == TOO_LONG, "and not what the other process says of it"
     assert excerpt("one\ntwo\n\n") == "one | two"
     assert excerpt("") == ""
     assert "std::bad_alloc" in excerpt("terminate called after throwing an instance of 'std::bad_alloc'\n" + LOG)
+    assert excerpt("(A pid=1) WARNING 11-26 20:40:48 [a.py:1] errors like `OSError: [Errno 24]`.\nKeyError: 1") == (
+        "KeyError: 1"
+    )
+    assert excerpt("ValueError: " + "x" * 400).endswith("xxx...")
+    assert len(excerpt("ValueError: " + "x" * 400)) == 300
+    assert excerpt("ValidationError: 1 error\n  Value error, of type `foo`\n\nmore") == (
+        "ValidationError: 1 error | Value error, of type `foo`"
+    )
+
+
+def test_how_far_a_start_is():
+    text = (
+        "(A pid=1) INFO 11-26 20:40:48 [model.py:733] Resolved architecture: L\n(A pid=1) WARNING 11-26 20:4 [a] b\nc\n"
+    )
+    assert last_line(text) == "Resolved architecture: L"
+    assert last_line("") == ""
+    assert len(last_line("INFO 11-26 20:40:48 [a.py:1] " + "x" * 200)) == 100
+
+
+# As vLLM 0.32's CPU build ended with SmolLM2-135M-Instruct.
+FAILURES = {
+    "KV cache too small": (
+        (
+            "ValueError: To serve at least one request with the model's max seq len (8192), (0.18 GiB KV cache is "
+            "needed, which is larger than the available KV cache memory (0.09 GiB)."
+        ),
+        "Lower --max-model-len (now 8192), or give keys and values more room",
+    ),
+    "memory": (
+        (
+            "ValueError: Available memory on node 0 (20.31/23.54 GiB) on kv cache allocation is less than requested "
+            "memory for kv (100.0 GiB). Decrease --kv-cache-memory-bytes"
+        ),
+        "Free memory, lower --kv-cache-gb or --max-model-len (now 8192)",
+    ),
+    "architecture": (
+        (
+            "  Value error, The checkpoint you are trying to load has model type `foo` but Transformers does not "
+            "recognize this architecture."
+        ),
+        "vLLM does not serve this model or scheme here",
+    ),
+    "scheme": (
+        "ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons: ",
+        "vLLM does not serve this model or scheme here",
+    ),
+    "bitsandbytes": (
+        "  Value error, Unknown quantization method: bitsandbytes. Must be one of ['awq'",
+        "vLLM does not serve this model or scheme here",
+    ),
+    "context": (
+        "  Value error, User-specified max_model_len (20000) is greater than the derived max_model_len",
+        "Lower --max-model-len (now 8192)",
+    ),
+    "words": (
+        "api_server.py: error: unrecognized arguments: --no-such-flag",
+        "vLLM does not take these words behind --",
+    ),
+    "port": ("OSError: [Errno 98] Address already in use", "Another process took port 9 meanwhile"),
+    "unknown": ("KeyError: 1", "Read the log"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_to_change(name):
+    line, change = FAILURES[name]
+    said = excerpt(line)
+    assert said == line.strip()
+    assert advice(said, max_model_len=8192, port=9, hints=Hints()).startswith(change)
+
+
+def test_what_to_change_is_in_the_callers_words():
+    hints = Hints(length="shorten {max_model_len}", unsupported="take another engine")
+    said = [advice(FAILURES[name][0], max_model_len=8, port=9, hints=hints) for name in ("context", "scheme")]
+    assert said == ["shorten 8", "take another engine"]
+
+
+def test_what_a_server_says_of_itself():
+    assert read('{"version": "0.32.0"}', vllm.METRICS) == EngineFacts("0.32.0", 46_592, 364, True)
+    older = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="100",enable_prefix_caching="False"} 1.0'
+    assert read("", older) == EngineFacts(None, 1600, 100, False)
+    assert read("[]", 'vllm:cache_config_info{num_gpu_blocks="None"} 1.0') == EngineFacts()
+    assert dtype(HEALTH_LINE) == "bfloat16"
+    assert dtype("") is None
+
+
+HEALTH_LINE = "[core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='m', dtype=torch.bfloat16, x"
+
+
+def test_a_port_that_is_taken_is_refused_before_the_start(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"--port {port}: Address already in use. Type --port 0"):
+            server.require_free("127.0.0.1", port)
+    server.require_free("127.0.0.1", port)
+    with pytest.raises(UsageError, match=r"--host no-such-host\.invalid: "):
+        server.require_free("no-such-host.invalid", port)
 
 
 def lives(pid):
@@ -158,13 +284,10 @@ def test_the_server_dies_with_its_parent(tmp_path):
 
 
 def install(tmp_path, monkeypatch, code):
-    """A module of vLLM's name that is this code."""
-    package = tmp_path / "path" / "vllm" / "entrypoints" / "openai"
-    package.mkdir(parents=True)
-    (package / "api_server.py").write_text(code)
-    (tmp_path / "path" / "vllm" / "__init__.py").write_text("")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
-    monkeypatch.syspath_prepend(tmp_path / "path")
+    """A module of vLLM's name that is this code, for this process and for those that it starts."""
+    path = vllm.install(tmp_path, code)
+    monkeypatch.setenv("PYTHONPATH", str(path))
+    monkeypatch.syspath_prepend(path)
 
 
 def test_a_server_that_ends_says_why_and_keeps_its_log(tmp_path, monkeypatch):
@@ -185,23 +308,6 @@ def test_a_server_that_ends_says_why_and_keeps_its_log(tmp_path, monkeypatch):
     assert "not divisible" in log.read_text()
 
 
-HEALTHY = """\
-import json, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps({"choices": [{"token_ids": [3, 4]}]}).encode())
-
-HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
-"""
 FOLDER_FIELDS = {"weights_digest": "", "tokenizer_digest": "", "engine": "vllm"}
 
 
@@ -212,7 +318,7 @@ def opened(folder):
 
 
 def test_a_proxy_is_not_asked_for_our_own_server(tmp_path, monkeypatch):
-    install(tmp_path, monkeypatch, HEALTHY)
+    install(tmp_path, monkeypatch, vllm.HEALTHY)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "logs"))
     (tmp_path / "logs").mkdir()
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
