@@ -4,7 +4,8 @@ r"""What the variants of a model weigh and how fast they are, each on the engine
         --fidelity-split validation --folder variants --output variants.md
 
 Variants that are not in --folder yet are made first, one process each: `quantize` (W8A8, W8A16, W4A16 by rounding and
-by AutoRound, bitsandbytes int8 and nf4) and `export` (ONNX fp32, int8, int4 by rounding and by k-quant). Every speed is
+by AutoRound, bitsandbytes int8 and nf4) and `export` (ONNX fp32, int8, int8 with 8-bit
+activations, int4 by rounding and by k-quant). Every speed is
 measured in a process of its own; the processes take turns (A B C, A B C ...), and speedups are medians of the rounds'
 ratios to the better of transformers in float32 and in bfloat16 in the same round.
 
@@ -62,6 +63,12 @@ VARIANTS = (
     Variant("W4A16, AutoRound", "hf", "w4a16-ar", make=("quantize", "--scheme", "W4A16", "--algorithm", "autoround")),
     Variant("ONNX fp32", "onnx", "onnx-fp32", make=("export", "--precision", "fp32")),
     Variant("ONNX int8", "onnx", "onnx-int8", make=("export", "--precision", "int8")),
+    Variant(
+        "ONNX int8, W8A8",
+        "onnx",
+        "onnx-int8-w8a8",
+        make=("export", "--precision", "int8", "--int8-algorithm", "w8a8"),
+    ),
     Variant("ONNX int4, rounded", "onnx", "onnx-int4", make=("export", "--precision", "int4")),
     Variant(
         "ONNX int4, k-quant",

@@ -116,10 +116,7 @@ def documents(text: TextSource) -> Iterator[str]:
         UsageError: they cannot be had, or there is no such column of text.
     """
     with boundary(UsageError, f"{text.said} cannot be read"):
-        data = _open(text)
-        if text.seed is not None:
-            data = data.shuffle(seed=text.seed, buffer_size=_SHUFFLE_BUFFER)
-        for row in data:
+        for row in rows(text):
             if text.column not in row:
                 raise UsageError(
                     f"{text.said} has no column {text.column!r}: name one of {', '.join(row)} with --text-column"
@@ -134,6 +131,18 @@ def documents(text: TextSource) -> Iterator[str]:
                 )
             if document.strip():
                 yield document
+
+
+def rows(text: TextSource) -> Iterator[dict[str, Any]]:
+    """The rows with all of their columns, in an order drawn by the seed; what `datasets` raises is not caught here.
+
+    Raises:
+        UsageError: there is no such file or folder.
+    """
+    data = _open(text)
+    if text.seed is not None:
+        data = data.shuffle(seed=text.seed, buffer_size=_SHUFFLE_BUFFER)
+    yield from data
 
 
 def _open(text: TextSource) -> Any:

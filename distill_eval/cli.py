@@ -80,6 +80,10 @@ VERBS = {
         "distill_eval.fidelity.config:PeekConfig",
         "The next token's most likely candidates under each model and temperature.",
     ),
+    "bench": (
+        "distill_eval.bench.config:BenchConfig",
+        "How fast models answer under load, each on the engine that serves it, measured in turn.",
+    ),
     "serve": (
         "distill_eval.serving.options:ServeOptions",
         "Serve a model with vLLM's OpenAI-compatible interface, with settings that fit the model and this machine.",
@@ -100,6 +104,7 @@ RUN = {
     "RunConfig": "run:run_recipe",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
+    "BenchConfig": "bench:bench",
     "ServeOptions": "serving:serve",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",

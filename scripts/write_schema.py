@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from distill_eval.schema.answers import AnswersRun
+from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
 from distill_eval.schema.export import ExportRun
@@ -38,6 +39,7 @@ ARTIFACTS = {
     "run.json": RecipeRun,
     "answers.json": AnswersRun,
     "fidelity.json": Fidelity,
+    "bench.json": BenchRun,
 }
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from distill_eval.schema.timing import Load
-
 
 class Turn(NamedTuple):
     """One measurement to come."""
@@ -19,7 +17,7 @@ class Turn(NamedTuple):
     """The baseline a second time, for the noise floor."""
 
 
-def turns(num_models: int, loads: Sequence[Load], num_repeats: int, *, together: bool) -> Iterator[Turn]:
+def turns(num_models: int, loads: Sequence[object], num_repeats: int, *, together: bool) -> Iterator[Turn]:
     """All measurements, the models of a repeat one after the other so that slow drift hits them alike.
 
     The baseline closes each repeat again (A B A, A B A ...): the ratio of its two turns is what a ratio of 1 looks
@@ -49,6 +47,8 @@ def is_steady(throughputs: Sequence[float]) -> bool:
 
 
 GROWTH = 2.0
+MOST_ABOVE, MOST_BELOW = GROWTH**10, GROWTH**4
+"""How far from its begin a search goes; a low rate takes long."""
 CLOSE = 1.1
 """The search ends when the lowest failed rate is at most so many times the highest that held."""
 
@@ -64,10 +64,10 @@ def next_rate(held: Sequence[float], failed: Sequence[float], start: float) -> f
     if not held and not failed:
         return start
     if not failed:
-        return max(held) * GROWTH if max(held) < start * GROWTH**10 else None
+        return max(held) * GROWTH if max(held) < start * MOST_ABOVE else None
     if not held:
-        return min(failed) / GROWTH if min(failed) > start / GROWTH**10 else None
+        return min(failed) / GROWTH if min(failed) > start / MOST_BELOW else None
     low = max(rate for rate in held if rate < min(failed)) if min(held) < min(failed) else None
     if low is None:
-        return min(failed) / GROWTH if min(failed) > start / GROWTH**10 else None
+        return min(failed) / GROWTH if min(failed) > start / MOST_BELOW else None
     return None if min(failed) <= CLOSE * low else (low * min(failed)) ** 0.5

@@ -42,15 +42,3 @@ def _interval(values: np.typing.NDArray[np.float64]) -> tuple[float, float]:
     draws = np.random.default_rng(0).integers(num, size=(NUM_RESAMPLES, num))
     low, high = np.quantile(values[draws].mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)
-
-
-def is_slower(found: Ratio | None) -> bool:
-    """Whether a model is slower than the baseline: its interval lies below 1, or its value where there is none."""
-    if found is None:
-        return False
-    return (found.value if found.ci_high is None else found.ci_high) < 1
-
-
-def is_faster(found: Ratio | None) -> bool:
-    """Whether it is faster beyond doubt."""
-    return found is not None and found.ci_low is not None and found.ci_low > 1

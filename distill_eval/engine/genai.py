@@ -88,16 +88,36 @@ class GenaiModel:
         """The most likely continuation; it ends early behind an end-of-text token, which is included."""
         return list(self.greedy_stream(ids_T, num_tokens))
 
-    def greedy_stream(self, ids_T: Sequence[int], num_tokens: int) -> Iterator[int]:
-        """As `greedy`, each token as soon as it is there."""
+    def greedy_stream(self, ids_T: Sequence[int], num_tokens: int, *, ignore_eos: bool = False) -> Iterator[int]:
+        """As `greedy`, each token as soon as it is there.
+
+        Args:
+            ids_T: What is continued.
+            num_tokens: Of the continuation at most.
+            ignore_eos: Tokens that end a text end nothing.
+        """
         with self._running():
             generator = self._generator(len(ids_T) + num_tokens)
             generator.append_tokens(list(ids_T))
-            for _ in range(num_tokens):
+            token = 0
+            for done in range(num_tokens):
                 if generator.is_done():
-                    return
+                    if not ignore_eos:
+                        return
+                    # It goes on where the last token is appended as one of the prompt's.
+                    generator.rewind_to(len(ids_T) + done - 1)
+                    generator.append_tokens([token])
                 generator.generate_next_token()
-                yield int(generator.get_next_tokens()[0])
+                token = int(generator.get_next_tokens()[0])
+                yield token
+
+    def greedy_each(
+        self, ids_T: Sequence[int], num_tokens: int, each: Callable[[int], bool], *, ignore_eos: bool = False
+    ) -> None:
+        """As `HFModel.greedy_each`."""
+        for token in self.greedy_stream(ids_T, num_tokens, ignore_eos=ignore_eos):
+            if not each(token):
+                return
 
     def _generator(self, max_length: int, batch_size: int = 1) -> Any:
         import onnxruntime_genai

@@ -5,7 +5,7 @@ Shapes: T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ class HFModel:
         self.max_length = next((int(length) for length in known if length), _LONGEST)
         own = model.generation_config.eos_token_id
         ends = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id} - {None}
-        model.generation_config = GenerationConfig(
-            do_sample=False, eos_token_id=sorted(ends) or None, pad_token_id=min(ends, default=0)
-        )
+        pad = min(ends, default=0)
+        model.generation_config = GenerationConfig(do_sample=False, eos_token_id=sorted(ends) or None, pad_token_id=pad)
+        self._endless = GenerationConfig(do_sample=False, pad_token_id=pad)
 
     @torch.no_grad()
     def logits(self, ids_T: Sequence[int]) -> Tensor:
@@ -72,6 +72,36 @@ class HFModel:
             )
             found: list[int] = whole_1T[0, ids_1T.shape[1] :].tolist()
             return found
+
+    def greedy_each(
+        self, ids_T: Sequence[int], num_tokens: int, each: Callable[[int], bool], *, ignore_eos: bool = False
+    ) -> None:
+        """As `greedy`, with a word at every token.
+
+        Args:
+            ids_T: What is continued.
+            num_tokens: Of the continuation at most.
+            each: Takes a token as soon as it is there, and says whether to go on.
+            ignore_eos: Tokens that end a text end nothing.
+        """
+
+        def stop(ids_1T: Tensor, *_: object, **__: object) -> Tensor:
+            return torch.tensor([not each(int(ids_1T[0, -1]))], device=ids_1T.device)
+
+        own = self.model.generation_config
+        try:
+            # The model's own config fills what a config that is passed leaves out, so that it has to be another.
+            self.model.generation_config = self._endless if ignore_eos else own
+            with self._running(len(ids_T)), torch.no_grad():
+                ids_1T = torch.tensor([list(ids_T)], device=self.model.device)
+                self.model.generate(
+                    input_ids=ids_1T,
+                    attention_mask=torch.ones_like(ids_1T),
+                    max_new_tokens=num_tokens,
+                    stopping_criteria=[stop],
+                )
+        finally:
+            self.model.generation_config = own
 
     def _running(self, num_tokens: int) -> Any:
         return boundary(ModelError, f"{self._name} cannot be run by transformers on {num_tokens} tokens")

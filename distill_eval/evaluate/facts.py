@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from distill_eval import checkpoint
 from distill_eval.engine import GENAI_CONFIG, graph_files
+from distill_eval.engine.packing import EXPORT, quantization, read_json
 from distill_eval.errors import ModelError, boundary
 from distill_eval.evaluate.models import ModelFolder
 from distill_eval.schema.model import ModelFacts
-
-UNKNOWN_PRECISION = "onnx of unknown precision"
-"""Of an ONNX folder that our export did not write."""
-EXPORT = "export.json"
-"""What `distill-eval export` says of the model it wrote."""
 
 
 def read_facts(folder: ModelFolder, *, dtype: str, max_length: int, trust_remote_code: bool) -> ModelFacts:
@@ -68,20 +63,6 @@ def _built(folder: Path, trust_remote_code: bool) -> tuple[str, int, int]:
 
 def _exported(folder: Path) -> tuple[str, int | None, int]:
     """The same of an ONNX folder without the model's config: then only our export says how many parameters."""
-    own = _read(folder / GENAI_CONFIG)["model"]
-    said = _read(folder / EXPORT)
+    own = read_json(folder / GENAI_CONFIG)["model"]
+    said = read_json(folder / EXPORT)
     return str(said.get("architecture") or own["type"]), said.get("num_parameters"), int(own["vocab_size"])
-
-
-def quantization(folder: Path) -> str | None:
-    """How the folder's weights are packed, e.g. `compressed-tensors W8A8`; `None` when they are not."""
-    if (folder / GENAI_CONFIG).is_file():
-        precision = _read(folder / EXPORT).get("precision")
-        return None if precision == "fp32" else f"onnx {precision}" if precision else UNKNOWN_PRECISION
-    return checkpoint.packed_as(_read(folder / "config.json"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON file's content; nothing when it is not there."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill_eval.checkpoint import copy_unchanged
 from distill_eval.errors import ModelError, UsageError, boundary, unknown
 from distill_eval.export.config import BLOCK_SIZES, DEFAULT_ACCURACY_LEVEL, Algorithm, ExportConfig
+from distill_eval.export.original import copy_small_files
 from distill_eval.export.quiet import quiet
 from distill_eval.schema.export import Precision
 
@@ -72,12 +72,12 @@ def check_architecture(name: str, ref: str, model_config: Any) -> None:
 
 
 def choose_rounding(config: ExportConfig, model_config: Any) -> Rounding | None:
-    """What the options and the model's widths come to; `None` when weights stay floating-point numbers.
+    """What the options and the model's widths come to; `None` when the builder leaves weights in floating point.
 
     Raises:
         UsageError: the block size does not divide the widths.
     """
-    if not config.is_quantized:
+    if not config.is_quantized or config.is_w8a8:
         return None
     widths = sorted(
         {
@@ -113,6 +113,7 @@ def build(
     *,
     precision: Precision,
     rounding: Rounding | None,
+    w8a8: bool,
     device: str,
     tied: bool,
 ) -> None:
@@ -123,7 +124,8 @@ def build(
         built: Folder to write to.
         scratch: Folder for the builder's own files.
         precision: Of the weights.
-        rounding: How they become integers.
+        rounding: How they become integers in the builder.
+        w8a8: Whether they do so behind it, and the activations with them.
         device: `cpu` or `cuda`.
         tied: Whether the head's weights are the embedding's.
 
@@ -133,29 +135,33 @@ def build(
     from onnxruntime_genai.models import builder
 
     from distill_eval.export.graph import share_embedding
+    from distill_eval.export.w8a8 import quantize_products
 
-    options = [
-        "windowed_kv_cache=false"
-    ]  # a window's shortened cache refuses a batch or tokens that are appended later
-    if rounding is not None:
-        options += [
-            f"block_size={rounding.block_size}",
-            f"accuracy_level={rounding.accuracy_level}",
-            f"algo_config={_ALGORITHMS[rounding.algorithm]}",
-        ]
-    if precision == "int4" and not tied and rounding is not None and rounding.algorithm == "rtn":
-        options.append("op_types_to_quantize=MatMul/Gather")  # else an embedding of its own stays in float32
-    if precision == "int8" and tied:
-        options.append(
-            "shared_embeddings=false"
-        )  # it would try to share 8-bit weights, and cannot: see share_embedding
-    paths = str(source), str(source), str(built), precision, device, str(scratch)
+    options = _options(precision, rounding, tied)
+    paths = str(source), str(source), str(built), "fp32" if w8a8 else precision, device, str(scratch)
     with boundary(ModelError, "ONNX Runtime GenAI's model builder failed"), quiet():
         builder.create_model(*paths, **builder.parse_extra_options(*paths, options))
-        if precision == "int8" and tied:
+        if w8a8:
+            quantize_products(built / GRAPH)
+        elif precision == "int8" and tied:
             share_embedding(built / GRAPH)
-        copy_unchanged(source, built)
-        (built / "config.json").write_bytes((source / "config.json").read_bytes())  # a tokenizer's class may hang on it
+        copy_small_files(source, built)
+
+
+def _options(precision: Precision, rounding: Rounding | None, tied: bool) -> list[str]:
+    options = ["windowed_kv_cache=false"]  # a window's shortened one refuses a batch or tokens that are appended later
+    if rounding is None:
+        return options
+    options += [
+        f"block_size={rounding.block_size}",
+        f"accuracy_level={rounding.accuracy_level}",
+        f"algo_config={_ALGORITHMS[rounding.algorithm]}",
+    ]
+    if precision == "int4" and not tied and rounding.algorithm == "rtn":
+        options.append("op_types_to_quantize=MatMul/Gather")  # else an embedding of its own stays in float32
+    if precision == "int8" and tied:
+        options.append("shared_embeddings=false")  # it would try to share 8-bit weights, and cannot: share_embedding
+    return options
 
 
 def _head_size(model_config: Any) -> int:

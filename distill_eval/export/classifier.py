@@ -1,6 +1,6 @@
-"""A sequence classifier as an ONNX graph: written by transformers' exporter, run by plain ONNX Runtime.
+"""A sequence classifier as an ONNX graph, written by transformers' exporter.
 
-Shapes: B texts, T tokens, L labels.
+Shapes: B texts, T tokens.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import torch
 from torch import Tensor
 from transformers.exporters.configs import OnnxConfig
 from transformers.exporters.exporter_onnx import OnnxExporter
 
-from distill_eval.checkpoint import copy_unchanged
+from distill_eval.engine.encoder import GRAPH
 from distill_eval.errors import ModelError, boundary
 from distill_eval.export.graph import name_axes
+from distill_eval.export.original import copy_small_files
 from distill_eval.export.quiet import quiet
 from distill_eval.schema.export import Precision
 
-GRAPH = "model.onnx"
 _ONE_FILE = 2**30
 """Bytes of weights up to which the graph holds them itself; protobuf ends at twice that."""
 
@@ -43,7 +41,7 @@ def export(
     Raises:
         ModelError: the exporter fails.
     """
-    size = sum(parameter.numel() * 4 for parameter in model.parameters())
+    size = float32_bytes(model)
     with boundary(ModelError, f"transformers' ONNX exporter failed on {type(model).__name__}"), quiet():
         proto = OnnxExporter().export(model, dict(example), config=OnnxConfig(dynamic=True)).model_proto
         name_axes(proto, ("batch", "sequence"))
@@ -51,35 +49,33 @@ def export(
         target = scratch / GRAPH if precision == "int8" else built / GRAPH
         onnx.save_model(proto, target, save_as_external_data=size > _ONE_FILE, location=f"{GRAPH}.data")
         if precision == "int8":
-            _quantize(target, built / GRAPH, apart=size > _ONE_FILE)
-        copy_unchanged(source, built)
-        (built / "config.json").write_bytes((source / "config.json").read_bytes())  # names of the labels
+            quantize(target, built / GRAPH, size)
+        copy_small_files(source, built)
 
 
-def _quantize(source: Path, target: Path, *, apart: bool) -> None:
-    """Weights become int8, a scale per column; activations are quantized as they come, a scale per tensor."""
+def float32_bytes(model: Any) -> int:
+    """What a model's weights take in float32."""
+    return sum(parameter.numel() * 4 for parameter in model.parameters())
+
+
+def quantize(source: Path, target: Path, size_bytes: int) -> None:
+    """Weights become int8, a scale per column; activations are quantized as they come, a scale per tensor.
+
+    Args:
+        source: Graph in float32.
+        target: Graph to write.
+        size_bytes: Of the weights in float32.
+
+    Raises:
+        ModelError: ONNX Runtime cannot.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True, use_external_data_format=apart)
-
-
-class OnnxClassifier:
-    """A classifier's folder, run by ONNX Runtime."""
-
-    def __init__(self, folder: Path, device: str) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-        with boundary(ModelError, "the exported classifier cannot be loaded by ONNX Runtime"):
-            self._session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=[provider])
-        self._inputs = [value.name for value in self._session.get_inputs()]
-
-    def logits(self, encoded: Mapping[str, Tensor]) -> Tensor:
-        """Logits [B, L] of a tokenizer's output [B, T]."""
-        with boundary(ModelError, "the exported classifier cannot be run by ONNX Runtime"):
-            found: np.ndarray[Any, Any] = self._session.run(
-                ["logits"], {name: encoded[name].numpy() for name in self._inputs}
-            )[0]
-        return torch.from_numpy(found)
+    with boundary(ModelError, "ONNX Runtime cannot quantize the classifier's graph"), quiet():
+        quantize_dynamic(
+            source,
+            target,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            use_external_data_format=size_bytes > _ONE_FILE,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,61 @@ from distill_eval.schema.export import Graph
 
 _EMBEDDINGS = ("model.embed_tokens", "lm_head")
 """Initializers of the builder's begin so."""
-_PRODUCTS = ("MatMul", "Gemm", "MatMulInteger")
+_PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "MatMulIntegerToFloat")
+_SAME_IDS = ("Cast", "Reshape")
+"""What a model may do with its ids before it looks them up."""
 
 
-def read_graph(path: Path, embeddings: tuple[str, ...] = _EMBEDDINGS) -> Graph:
+def is_builders_table(name: str) -> bool:
+    """Whether a weight of that name, in a graph of the builder, is the embedding's or the head's."""
+    return name.startswith(_EMBEDDINGS)
+
+
+def read_graph(path: Path, is_table: Callable[[str], bool] = is_builders_table) -> Graph:
     """Sizes and bits of a graph on disk.
 
     Args:
         path: Of the .onnx file; its weights may lie beside it.
-        embeddings: How the names of the embedding's (and head's) weights begin.
+        is_table: Whether a weight of that name is the embedding's (or head's).
     """
     graph = onnx.load(path, load_external_data=False).graph
     own = {weight.name: weight for weight in graph.initializer}
+    multiplied = own | _turned(graph, own)
     bits: Counter[int] = Counter()
     for node in graph.node:
-        weights = [own[name] for name in node.input if name in own and len(own[name].dims) > 1]
+        weights = [multiplied[name] for name in node.input if name in multiplied and len(multiplied[name].dims) > 1]
         if node.op_type == "MatMulNBits":
             bits[_attribute(node, "bits")] += 1
         elif node.op_type in _PRODUCTS and weights:
             bits[_item_bits(weights[0])] += 1
     return Graph(
         size_bytes=sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")),
-        embedding_bytes=sum(_size(weight) for name, weight in own.items() if name.startswith(embeddings)),
+        embedding_bytes=sum(_size(weight) for name, weight in own.items() if is_table(name)),
         num_weights_by_bits={str(width): bits[width] for width in sorted(bits)},
     )
+
+
+def table_names(path: Path) -> frozenset[str]:
+    """The weights of the embedding and the head in a causal language model's graph, by their place in it.
+
+    The embedding is what `input_ids` picks rows of; the head is the last matrix before `logits`. Exporters that trace
+    a model name the latter by a number.
+    """
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {weight.name: weight for weight in graph.initializer}
+    weights |= _turned(graph, weights)
+    ids, found = {"input_ids"}, set()
+    for node in graph.node:
+        if node.op_type in _SAME_IDS and node.input[0] in ids:
+            ids.add(node.output[0])
+        elif node.op_type == "Gather" and node.input[1] in ids and node.input[0] in weights:
+            found.add(weights[node.input[0]].name)
+    makers, name = {name: node for node in graph.node for name in node.output}, "logits"
+    while name in makers and makers[name].op_type not in _PRODUCTS:
+        name = makers[name].input[0]
+    if name in makers:
+        found |= {weights[used].name for used in makers[name].input if used in weights and len(weights[used].dims) > 1}
+    return frozenset(found)
 
 
 def share_embedding(path: Path) -> None:
@@ -75,6 +107,11 @@ def share_embedding(path: Path) -> None:
     kept = [weight for weight in graph.initializer if weight.name != table]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+    save_again(model, path)
+
+
+def save_again(model: Any, path: Path) -> None:
+    """Write a graph, whole in memory, in the place that it was read from."""
     data = path.with_name(f"{path.name}.data")
     path.unlink()
     data.unlink()  # it would be appended to
@@ -97,6 +134,12 @@ def name_axes(model: Any, axes: tuple[str, ...]) -> None:
     for function in model.functions:
         for part in (function, *function.node):
             del part.metadata_props[:]
+
+
+def _turned(graph: Any, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights that are transposed before they are used, by the name that they have then: tied heads."""
+    nodes = [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in own]
+    return {node.output[0]: own[node.input[0]] for node in nodes}
 
 
 def _int64(values: list[int]) -> Any:

@@ -54,6 +54,17 @@ def read_original(ref: ModelRef) -> Original:
     return Original(ref, config, name, "classifier" if is_classifier else "causal", tokenizer)
 
 
+def copy_small_files(source: Path, built: Path) -> None:
+    """Copy everything of the original folder that is no weight.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    checkpoint.copy_unchanged(source, built)
+    # names of the labels; a tokenizer's class may hang on it, too
+    (built / "config.json").write_bytes((source / "config.json").read_bytes())
+
+
 def load_classifier(ref: ModelRef, folder: Path) -> Any:
     """The classifier in float32; one of which a weight is missing is refused, not filled with noise.
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from distill_eval.calibration import Samples
 from distill_eval.engine import LogitModel
+from distill_eval.engine.encoder import OnnxEncoder
 from distill_eval.engine.genai import GenaiModel
 from distill_eval.errors import ModelError
 from distill_eval.export.agreement import Tally, first_difference, fp32_problem
-from distill_eval.export.classifier import OnnxClassifier
 from distill_eval.schema.export import Agreement, Continuation, Parity
 
 NUM_GREEDY = 64
@@ -80,7 +80,7 @@ def _continue(original: LogitModel, exported: GenaiModel, prompt: Sequence[int])
     )
 
 
-def classifier_parity(model: Any, exported: OnnxClassifier, tokenizer: Any, samples: Samples) -> Parity:
+def classifier_parity(model: Any, exported: OnnxEncoder, tokenizer: Any, samples: Samples) -> Parity:
     """Logits of each text alone, and in padded batches.
 
     Raises:
@@ -91,12 +91,12 @@ def classifier_parity(model: Any, exported: OnnxClassifier, tokenizer: Any, samp
     whole, padded = Tally(is_choice=why is None), Tally(is_choice=why is None)
     for start in range(0, len(texts), _BATCH):
         batch = texts[start : start + _BATCH]
-        together_BL = exported.logits(pad(tokenizer, batch))
+        together_BL = exported.run(pad(tokenizer, batch))
         for row, ids in enumerate(batch):
             encoded = pad(tokenizer, [ids])
             with torch.inference_mode():
                 original_1L: Tensor = model(**encoded).logits
-            whole.add(original_1L, exported.logits(encoded), length=len(ids))
+            whole.add(original_1L, exported.run(encoded), length=len(ids))
             padded.add(original_1L, together_BL[row : row + 1], length=len(ids))
     return Parity(
         text=samples.facts,

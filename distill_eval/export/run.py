@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from distill_eval import checkpoint
-from distill_eval.calibration import Samples, TextSource, draw_documents, draw_pieces
+from distill_eval.calibration import TextSource, draw_documents, draw_pieces
 from distill_eval.device import choose_device
-from distill_eval.engine import hf
 from distill_eval.errors import ModelError, StoreError, require
-from distill_eval.export import builder
+from distill_eval.export import builder, optimum
 from distill_eval.export.config import ExportConfig
-from distill_eval.export.original import Original, embedding_bytes, load_classifier, read_original
+from distill_eval.export.make import Job, Made, itemsize, make_causal, make_classifier
+from distill_eval.export.older import older_config
+from distill_eval.export.original import Original, read_original
 from distill_eval.provenance import collect, package_version
 from distill_eval.record import to_json
-from distill_eval.schema.export import ExportRun, Graph, Kind, Parity
+from distill_eval.schema.export import ExportRun, Kind
 from distill_eval.schema.model import ModelRef
 from distill_eval.store.folder import beside, publish, require_free
 
@@ -31,27 +31,10 @@ _NEEDED: dict[Kind, tuple[str, ...]] = {
 }
 _SHARE_OF_FP32 = {"fp32": 1.0, "fp16": 0.5, "int8": 0.5, "int4": 0.25}
 """Disk that is taken at most on the way: an embedding may stay in float32."""
-
-
-class _Job(NamedTuple):
-    """What is asked, and everything that was found out before any work."""
-
-    config: ExportConfig
-    original: Original
-    source: Path
-    rounding: builder.Rounding | None
-    samples: Samples
-    dtype: str
-
-
-class _Made(NamedTuple):
-    """An exported folder and what was measured of it."""
-
-    graph: Graph
-    parity: Parity
-    seconds: float
-    num_parameters: int
-    original_embedding_bytes: int
+_SHARE_OF_W8A8 = 1.0
+"""The graph is there in float32 first."""
+_OPTIMUMS_OWN = 1.0
+"""And what optimum takes besides: it writes large weights twice, and what becomes int8 in float32 first."""
 
 
 def run(
@@ -82,25 +65,28 @@ def run(
         _check_space(job, scratch.parent)
         built = scratch / "exported"
         built.mkdir()
-        make = _make_causal if job.original.kind == "causal" else _make_classifier
+        make = make_causal if job.original.kind == "causal" else make_classifier
         done = _record(job, make(job, built, scratch, say), argv)
         publish(built, output, {ARTIFACT: to_json(done), **describe(done)})
     return done
 
 
-def _prepare(config: ExportConfig) -> _Job:
+def _prepare(config: ExportConfig) -> Job:
     """Everything that can be refused is refused here."""
     choose_device(config.device)
     ref = ModelRef.parse(config.model)
     original = read_original(ref)
     missing = [name for name in _NEEDED[original.kind] if find_spec(name) is None]
     require(not missing, f"export needs {', '.join(missing)}, not installed here. Type: {INSTALL}")
-    rounding = None
-    if original.kind == "causal":
+    rounding = other = None
+    if original.kind == "classifier":
+        _check_classifier(config, original)
+    elif config.exporter == "builtin":
         builder.check_architecture(original.architecture, str(ref), original.config)
         rounding = builder.choose_rounding(config, original.config)
-    else:
-        _check_classifier(config, original)
+    if config.optimum_cli is not None:
+        _check_optimum(config, original)
+        other = optimum.find(config.optimum_cli)
     longest = getattr(original.config, "max_position_embeddings", None)
     require(
         longest is None or config.text_length <= longest,
@@ -109,7 +95,7 @@ def _prepare(config: ExportConfig) -> _Job:
     draw = draw_pieces if original.kind == "causal" else draw_documents
     samples = draw(_text(config), original.tokenizer)
     source = checkpoint.locate_with_weights(ref, checkpoint.SMALL_FILES, role="model")
-    return _Job(config, original, source, rounding, samples, _dtype(original.config))
+    return Job(config, original, source, rounding, other, samples, _dtype(original.config))
 
 
 def _check_classifier(config: ExportConfig, original: Original) -> None:
@@ -121,11 +107,29 @@ def _check_classifier(config: ExportConfig, original: Original) -> None:
     )
     for option, value in (("--block-size", config.block_size), ("--accuracy-level", config.accuracy_level)):
         require(value is None, f"{option} {value}: {what}, whose weights have no blocks; leave it out")
+    require(
+        config.int8_algorithm is None,
+        f"--int8-algorithm {config.int8_algorithm}: {what}, whose int8 is ONNX Runtime's own; leave it out",
+    )
     if original.tokenizer.pad_token_id is None:
         raise ModelError(
             f"{what} whose tokenizer has no pad_token: texts of different lengths cannot be read at once. Set "
             "pad_token in its tokenizer_config.json (often that of eos_token), and pad_token_id in its config.json"
         )
+
+
+def _check_optimum(config: ExportConfig, original: Original) -> None:
+    older_config(original.config.to_dict(), str(original.ref))
+    if original.kind == "classifier":
+        return
+    what = f"{str(original.ref)!r} is a {original.architecture}"
+    require(
+        config.precision == "fp32",
+        f"--exporter optimum --precision {config.precision}: {what}, which it writes in fp32 alone. Leave --exporter "
+        "out, or type --precision fp32",
+    )
+    if getattr(original.config, "max_position_embeddings", None) is None:
+        raise ModelError(f"{what} without max_position_embeddings, which ONNX Runtime GenAI takes for its context")
 
 
 def _text(config: ExportConfig) -> TextSource:
@@ -141,10 +145,12 @@ def _text(config: ExportConfig) -> TextSource:
     )
 
 
-def _check_space(job: _Job, folder: Path) -> None:
+def _check_space(job: Job, folder: Path) -> None:
     """Refuse when the disk cannot hold what is to be written."""
-    in_float32 = 4 / _itemsize(job.dtype) * checkpoint.weight_bytes(job.source)
-    needed, free = int(in_float32 * _SHARE_OF_FP32[job.config.precision]), shutil.disk_usage(folder).free
+    in_float32 = 4 / itemsize(job.dtype) * checkpoint.weight_bytes(job.source)
+    share = _SHARE_OF_W8A8 if job.config.is_w8a8 else _SHARE_OF_FP32[job.config.precision]
+    share += 0 if job.optimum is None else _OPTIMUMS_OWN
+    needed, free = int(in_float32 * share), shutil.disk_usage(folder).free
     if free < needed:
         raise StoreError(
             f"no space: --precision {job.config.precision} needs up to {needed / 1e6:,.0f} MB below {folder}, where "
@@ -152,64 +158,10 @@ def _check_space(job: _Job, folder: Path) -> None:
         )
 
 
-def _make_causal(job: _Job, built: Path, scratch: Path, say: Callable[[str], Any]) -> _Made:
-    """By ONNX Runtime GenAI's builder; the original is loaded behind it, so that it is in memory once."""
-    from distill_eval.engine import genai
-    from distill_eval.export.graph import read_graph
-    from distill_eval.export.parity import causal_parity, require_same
-
-    config, tied = job.config, bool(getattr(job.original.config, "tie_word_embeddings", False))
-    say(f"building the graph in {config.precision}")
-    began = time.monotonic()
-    builder.build(
-        job.source,
-        built,
-        scratch / "builder",
-        precision=config.precision,
-        rounding=job.rounding,
-        device=config.device,
-        tied=tied,
-    )
-    seconds = time.monotonic() - began
-    say(f"comparing with the original on {len(job.samples.ids)} texts")
-    original = hf.load(job.source, name=str(job.original.ref), dtype="float32")
-    parity = causal_parity(original, genai.load(built, name="the exported model"), job.samples)
-    if config.precision == "fp32":
-        require_same(parity, say)
-    model = original.model
-    return _Made(
-        read_graph(built / builder.GRAPH), parity, seconds, model.num_parameters(), embedding_bytes(model, job.dtype)
-    )
-
-
-def _make_classifier(job: _Job, built: Path, scratch: Path, say: Callable[[str], Any]) -> _Made:
-    """By transformers' own exporter."""
-    from distill_eval.export import classifier
-    from distill_eval.export.graph import read_graph
-    from distill_eval.export.parity import classifier_parity, pad, require_same
-
-    config, tokenizer = job.config, job.original.tokenizer
-    say(f"building the graph in {config.precision}")
-    began = time.monotonic()
-    model = load_classifier(job.original.ref, job.source)
-    example = pad(tokenizer, [ids.tolist() for ids in job.samples.ids[:2]])
-    classifier.export(model, example, job.source, built, scratch, config.precision)
-    seconds = time.monotonic() - began
-    say(f"comparing with the original on {len(job.samples.ids)} texts")
-    exported = classifier.OnnxClassifier(built, config.device)
-    parity = classifier_parity(model, exported, tokenizer, job.samples)
-    if config.precision == "fp32":
-        require_same(parity, say)
-    table = model.get_input_embeddings().weight
-    name = next(name for name, parameter in model.named_parameters() if parameter is table)
-    graph = read_graph(built / classifier.GRAPH, (name,))
-    return _Made(graph, parity, seconds, model.num_parameters(), table.numel() * _itemsize(job.dtype))
-
-
-def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
+def _record(job: Job, made: Made, argv: Sequence[str]) -> ExportRun:
     config, original, causal = job.config, job.original, job.original.kind == "causal"
     package = "onnxruntime-genai" if causal else "transformers"
-    algorithm = job.rounding.algorithm if job.rounding is not None else "dynamic" if config.is_quantized else None
+    ours = f"{package} {package_version(package)}"
     return ExportRun(
         model=original.ref,
         model_commit=checkpoint.hub_commit(job.source),
@@ -221,9 +173,9 @@ def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
         original_embedding_bytes=made.original_embedding_bytes,
         format=config.format,
         precision=config.precision,
-        exporter=f"{package} {package_version(package)}",
+        exporter=ours if job.optimum is None else str(job.optimum),
         execution_provider=config.device,
-        algorithm=algorithm,
+        algorithm=_algorithm(job),
         block_size=None if job.rounding is None else job.rounding.block_size,
         accuracy_level=None if job.rounding is None else job.rounding.accuracy_level,
         graph=made.graph,
@@ -233,11 +185,13 @@ def _record(job: _Job, made: _Made, argv: Sequence[str]) -> ExportRun:
     )
 
 
+def _algorithm(job: Job) -> str | None:
+    if job.rounding is not None:
+        return job.rounding.algorithm
+    if not job.config.is_quantized:
+        return None
+    return "w8a8" if job.config.is_w8a8 else "dynamic"
+
+
 def _dtype(config: Any) -> str:
     return str(config.dtype or "float32").removeprefix("torch.")
-
-
-def _itemsize(dtype: str) -> int:
-    import torch
-
-    return int(getattr(torch, dtype).itemsize)

@@ -48,7 +48,7 @@ def plan_parity(config: CompareConfig, store: Store) -> dict[ModelRef, Unquantiz
         UsageError: `--parity-model` does not say which student a model is for, or names a quantized one.
         ModelError: a student cannot be found.
     """
-    from distill_eval.evaluate.facts import quantization
+    from distill_eval.engine.packing import quantization
     from distill_eval.evaluate.models import locate
 
     if not config.parity:
@@ -77,7 +77,7 @@ def named_models(config: CompareConfig) -> dict[ModelRef, tuple[ModelRef, ...]]:
     Raises:
         UsageError: there are others, or one is quantized.
     """
-    from distill_eval.evaluate.facts import UNKNOWN_PRECISION, quantization
+    from distill_eval.engine.packing import UNKNOWN_PRECISION, quantization
 
     plain, exports = list[ModelRef](), list[ModelRef]()
     for ref in map(ModelRef.parse, config.parity_model):

@@ -19,8 +19,13 @@ ALGORITHMS = {
     "k-quant-last": "rounded by k-quant, the head in 8 bit",
     "k-quant-mixed": "rounded by k-quant, the head and the most sensitive layers in 8 bit",
     "dynamic": "rounded to nearest, activations as they come",
+    "w8a8": "rounded to nearest, a scale per output channel; activations as they come, a scale per token",
 }
 FIGURES = {"top1_agreement": "same top 1", "num_ties": "ties", "mean_kl": "mean KL (nats)"}
+_NEEDS_VNNI = (
+    "VNNI, on an x86 CPU (avx512_vnni or avx_vnni among its flags): without it sums of int8 products saturate, and the "
+    "figures above do not hold"
+)
 LEVELS = {0: "float32 (level 0)", 1: "float32 (level 1)", 4: "int8 (level 4)"}
 
 _CAUSAL = """import onnxruntime_genai as og
@@ -173,6 +178,8 @@ def _how(run: ExportRun) -> str:
         facts["weights that share a scale"] = str(run.block_size)
     if run.accuracy_level is not None:
         facts["products computed in"] = LEVELS[run.accuracy_level]
+    if run.algorithm == "w8a8":
+        facts["needs"] = _NEEDS_VNNI
     facts |= {
         "text": f"{text.source}{f', {text.subset}' if text.subset else ''}, split {text.split}",
         "its column": text.text_column,

@@ -33,10 +33,11 @@ class LoadMetrics:
     num_errored: int
     num_cancelled: int
     num_late: int | None
-    """Requests sent more than 1 ms after their schedule; `None` without a schedule."""
+    """Requests sent more than 1 ms after their schedule; `None` but for an open loop."""
     num_retried: int
     duration_s: float
-    """From the first request sent to the last answer's end; of several windows the sum."""
+    """From the window's begin (its schedule's, or the first request sent) to the last answer's end; of several windows
+    the sum."""
     ttft_ms: Latency | None
     """Time to first token from the send, over completed requests; `None`: there were none."""
     itl_ms: Latency | None
@@ -78,6 +79,11 @@ class Ratio:
     pairs: tuple[float, ...]
     """Each repeat's."""
 
+    @property
+    def is_slower(self) -> bool:
+        """Whether its interval lies below 1; without an interval, whether it does itself."""
+        return (self.value if self.ci_high is None else self.ci_high) < 1
+
 
 @record
 class LoadResult:
@@ -93,6 +99,25 @@ class LoadResult:
     ttft_speedup: Ratio | None
     unmeasured: str | None = None
     """Why speedups are `None`."""
+
+
+@record
+class ClassifierResult:
+    """A classifier or an encoder on batches of one size."""
+
+    batch_size: int
+    what: str
+    """What was run, e.g. `BertForSequenceClassification, logits`."""
+    texts_per_second: float
+    """Over all repeats together, tokenization included."""
+    batch_ms: Latency
+    """From the texts of a batch to its outputs, over batches."""
+    tokenize_share: float
+    """Share of that time that went into tokenization."""
+    speedup: Ratio | None
+    """Texts per second over the baseline's; `None` for the baseline itself, and where it has no repeat in common."""
+    noise: Ratio | None
+    """The baseline's second turn over its first, what a ratio of 1 looks like; `None` for all others."""
 
 
 @record
@@ -154,6 +179,8 @@ class BenchedModel:
     results: tuple[LoadResult, ...]
     sweep: Sweep | None = None
     """`None`: not asked for."""
+    classifier_results: tuple[ClassifierResult, ...] = ()
+    """Of a classifier or an encoder, which has no `results`: one per batch size."""
 
 
 @record
@@ -169,7 +196,7 @@ class PromptSource:
     """What was sent."""
 
     kind: str
-    """`random`, `prefix`, `sharegpt`, `sonnet`, `dataset` or `trace`."""
+    """`random`, `prefix`, `sharegpt`, `sonnet`, `hf` or `trace`."""
     num_prompts: int
     """Per window at the least concurrency."""
     num_prompt_tokens: tuple[int, int]

@@ -117,9 +117,9 @@ class ExportRun:
     execution_provider: str
     """Of ONNX Runtime, for which it was written: `cpu` or `cuda`."""
     algorithm: str | None
-    """How weights were rounded; `None` when they were not."""
+    """How weights were rounded (`w8a8`: and activations with them, token by token); `None` when they were not."""
     block_size: int | None
-    """Weights that share a scale; `None` when none do, or a whole matrix."""
+    """Weights that share a scale; `None` when none do, or a whole matrix or output channel."""
     accuracy_level: int | None
     """Of MatMulNBits: what its products are computed in (0 and 1: float32, 4: int8); `None` without that operator."""
     graph: Graph

@@ -12,7 +12,7 @@ from distill_eval.record import record
 
 Status = Literal["completed", "errored", "cancelled"]
 """`completed`: the answer ended as it should; `errored`: it did not; `cancelled`: we ended it (time limit, Ctrl-C)."""
-Phase = Literal["warmup", "measured"]
+Phase = Literal["warmup", "measured", "sweep"]
 LoadKind = Literal["closed", "open", "offline"]
 Arrival = Literal["poisson", "constant", "gamma", "trace"]
 

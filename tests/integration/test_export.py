@@ -32,7 +32,7 @@ def tiny(family):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    for family in ("llama", "llama-tied"):
+    for family in ("llama", "llama-tied", "qwen2", "granite"):
         save(tiny(family), root / family)
     tiny_classifiers.save(root / "classifier", tiny_classifiers.distilbert(2), labels=list(tiny_classifiers.NAMES))
     lines = [f"the quick brown fox {number} jumps over the lazy dog and counts its bones" for number in range(40)]
@@ -94,6 +94,28 @@ def test_lower_precision_reports_what_it_lost(models, tmp_path, name, precision,
     table = 260 * 32 * bits // 8 + scale
     apart = 260 * 32 * 4 if precision == "int8" else table  # the builder has no 8-bit embedding but the head's
     assert done.graph.embedding_bytes == (table if name == "llama-tied" else table + apart)
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-tied", "qwen2", "granite"])
+def test_w8a8_is_near_the_original_in_every_way_that_it_is_run(models, tmp_path, family):
+    done = export(models, family, tmp_path / "out", precision="int8", int8_algorithm="w8a8")
+    assert (done.precision, done.algorithm, done.block_size, done.accuracy_level) == ("int8", "w8a8", None, None)
+    assert done.graph.num_weights_by_bits == {"8": 31}
+    table = 260 * (32 + 4)  # a scale for each token
+    assert done.graph.embedding_bytes == (table if family == "llama-tied" else 2 * table)
+    for found in (done.parity.whole, done.parity.padded, done.parity.cached):
+        assert 0 < found.max_relative_diff < 0.2
+        assert 0 < found.mean_kl < 0.005
+    assert "activations as they come, a scale per token" in (tmp_path / "out" / "export.md").read_text()
+
+
+def test_w8a8_takes_widths_that_no_block_divides(models, tmp_path):
+    config = tiny("llama")
+    config.hidden_size = 40
+    save(config, tmp_path / "llama")
+    text = str(models / "text.txt")
+    done = export(tmp_path, "llama", tmp_path / "out", precision="int8", int8_algorithm="w8a8", text=text)
+    assert done.parity.whole.mean_kl < 0.005
 
 
 def test_k_quant_is_another_rounding(models, tmp_path):
@@ -228,6 +250,11 @@ def test_an_output_folder_in_use_is_refused_and_kept(models, tmp_path):
             "its 4-bit products are made for decoding. Type --precision int8 or fp32",
         ),
         ("classifier", {"precision": "int8", "block_size": 16}, "--block-size 16: "),
+        (
+            "classifier",
+            {"precision": "int8", "int8_algorithm": "weight-only"},
+            "--int8-algorithm weight-only: ",
+        ),
     ],
 )
 def test_options_that_do_not_fit_the_model_are_refused(models, tmp_path, name, options, message):

@@ -44,7 +44,7 @@ def test_a_sweep_ends_where_nothing_holds_or_fails():
     held, failed = [], []
     while (rate := next_rate(held, failed, start=1.0)) is not None:
         failed.append(rate)
-    assert min(failed) == pytest.approx(2.0**-10)
+    assert min(failed) == pytest.approx(2.0**-4)
     held, failed = [], []
     while (rate := next_rate(held, failed, start=1.0)) is not None:
         held.append(rate)

@@ -11,6 +11,7 @@ from distill_eval.export.builder import ARCHITECTURES, Rounding, check_architect
 from distill_eval.export.config import ExportConfig
 
 SMOLLM2 = LlamaConfig(hidden_size=576, intermediate_size=1536, num_attention_heads=9, num_key_value_heads=3)
+OPTIMUM = {"exporter": "optimum", "optimum_cli": Path("o")}
 
 
 def config(**options):
@@ -33,8 +34,28 @@ def config(**options):
             {"int4_algorithm": "rtn", "precision": "int8"},
             "--int4-algorithm rtn goes with --precision int4, not with int8",
         ),
+        (
+            {"int8_algorithm": "w8a8", "precision": "int4"},
+            "--int8-algorithm w8a8 goes with --precision int8, not with int4",
+        ),
+        (
+            {"int8_algorithm": "w8a8", "precision": "int8", "block_size": 64},
+            "--block-size 64: --int8-algorithm w8a8 rounds whole output channels",
+        ),
+        (
+            {"int8_algorithm": "w8a8", "precision": "int8", "accuracy_level": 4},
+            "--accuracy-level 4: --int8-algorithm w8a8 .* computes in int8; leave it out",
+        ),
+        (
+            {"int8_algorithm": "w8a8", "precision": "int8", "device": "cuda"},
+            "--int8-algorithm w8a8 --device cuda: .* for CPUs alone. Type --int8-algorithm weight-only",
+        ),
         ({"precision": "fp16"}, "--precision fp16 --device cpu"),
         ({"device": "tpu"}, "--device 'tpu': expected cpu or cuda"),
+        ({"optimum_cli": Path("o")}, "--optimum-cli o goes with --exporter optimum"),
+        ({"exporter": "optimum"}, "--exporter optimum needs --optimum-cli"),
+        ({**OPTIMUM, "precision": "int4"}, "--exporter optimum --precision int4: optimum writes fp32"),
+        ({**OPTIMUM, "device": "cuda"}, "--exporter optimum --device cuda: "),
     ],
 )
 def test_bad_options_are_refused_with_what_to_type(options, message):
@@ -47,6 +68,8 @@ def test_bad_options_are_refused_with_what_to_type(options, message):
     [
         ({}, None),
         ({"precision": "int8"}, Rounding("rtn", 64, 4)),
+        ({"precision": "int8", "int8_algorithm": "weight-only"}, Rounding("rtn", 64, 4)),
+        ({"precision": "int8", "int8_algorithm": "w8a8"}, None),
         ({"precision": "int4"}, Rounding("rtn", 32, 4)),
         ({"precision": "int4", "block_size": 64, "accuracy_level": 0}, Rounding("rtn", 64, 0)),
         ({"precision": "int4", "int4_algorithm": "k-quant-mixed"}, Rounding("k-quant-mixed", 32, 4)),

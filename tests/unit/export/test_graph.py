@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from distill_eval.export.graph import name_axes, read_graph, share_embedding
+from distill_eval.export.graph import name_axes, read_graph, share_embedding, table_names
 
 VOCAB, WIDTH, BLOCK = 12, 32, 16
 OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
@@ -91,3 +91,29 @@ def test_axes_get_names_and_traces_of_the_exporting_machine_go(tmp_path):
     assert axes == ["batch", "sequence"]
     assert b"somebody" not in model.SerializeToString()
     assert len(model.graph.value_info) == 0
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_tables_of_a_traced_graph_are_found_by_their_place(tmp_path, tied):
+    """The head is multiplied as it is, or is the embedding, transposed; the logits are scaled behind it."""
+    weights = {"embed": (VOCAB, WIDTH), "onnx::MatMul_9": (WIDTH, VOCAB), "onnx::MatMul_98": (WIDTH, WIDTH)}
+    head = "turned" if tied else "onnx::MatMul_9"
+    nodes = [
+        helper.make_node("Reshape", ["input_ids", "shape"], ["ids"]),
+        helper.make_node("Gather", ["embed", "ids"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "onnx::MatMul_98"], ["mixed"]),
+        *([helper.make_node("Transpose", ["embed"], ["turned"], perm=[1, 0])] if tied else []),
+        helper.make_node("MatMul", ["mixed", head], ["product"]),
+        helper.make_node("Mul", ["product", "scale"], ["logits"]),
+    ]
+    own = [numpy_helper.from_array(np.ones(shape, dtype=np.float32), name) for name, shape in weights.items()]
+    own += [numpy_helper.from_array(np.array([1, -1]), "shape"), numpy_helper.from_array(np.float32([2]), "scale")]
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["b", "s"])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", "s", VOCAB])
+    graph = helper.make_graph(nodes, "traced", [ids], [logits], own)
+    onnx.save_model(helper.make_model(graph, opset_imports=OPSETS), tmp_path / "model.onnx")
+    names = table_names(tmp_path / "model.onnx")
+    assert names == ({"embed"} if tied else {"embed", "onnx::MatMul_9"})
+    found = read_graph(tmp_path / "model.onnx", names.__contains__)
+    assert found.embedding_bytes == VOCAB * WIDTH * 4 * len(names)
+    assert found.num_weights_by_bits == {"32": 2}

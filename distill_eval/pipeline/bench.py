@@ -1,0 +1,53 @@
+"""Measure how fast models are, and write what was found with its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from distill_eval.errors import require
+from distill_eval.pipeline.newest import newest
+from distill_eval.record import to_json
+
+if TYPE_CHECKING:
+    from distill_eval.bench.config import BenchConfig
+    from distill_eval.bench.session import Ended
+    from distill_eval.schema.bench import BenchRun
+
+
+class Done(NamedTuple):
+    """A finished benchmark, or one that ended early with what it has."""
+
+    run: BenchRun
+    report: Path
+    ended: Ended | None
+    """Why before its time."""
+
+
+def bench(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None]) -> Done:
+    """Measure, and write `bench.json` and `bench.md` beside `timings.parquet`.
+
+    Raises:
+        DistillEvalError: see `distill_eval.bench.run.run`.
+    """
+    from distill_eval.bench import run as stage
+    from distill_eval.report import bench as report
+    from distill_eval.report.sections import short_names
+    from distill_eval.store import write_atomic
+
+    folder, ended = config.output_dir.expanduser(), None
+    if config.from_timings is not None:
+        run = stage.again(config.from_timings.expanduser(), config)
+    else:
+        if not config.model and not config.endpoint:
+            found = newest(Path())
+            say(f"Models of {found.source}: {', '.join(found.models)}")
+            config = replace(config, model=found.models)
+        require(bool(config.model), "--endpoint needs the models' names there, e.g. --model NAME")
+        run, ended = stage.run(config, argv=argv, say=say, names=short_names)
+    path = folder / report.TEXT
+    write_atomic(folder / stage.ARTIFACT, to_json(run))
+    write_atomic(path, report.render(run))
+    return Done(run, path, ended)

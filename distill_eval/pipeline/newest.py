@@ -1,0 +1,77 @@
+"""The teacher and the students of the newest run below a folder, for a command that names no models."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from distill_eval import recipe as recipes
+from distill_eval.errors import UsageError
+from distill_eval.pipeline.state import MANIFEST, RECIPE
+from distill_eval.record import from_json
+from distill_eval.schema.recipe import RecipeRun, links
+from distill_eval.schema.retention import Retention
+
+RETENTION = "retention.json"
+PLACES = (".", "*", "runs/*", "*/*")
+"""Where a run is looked for: here, in a folder here, in `runs`, and in the stages of a run."""
+
+
+class Newest(NamedTuple):
+    """Models of a run."""
+
+    models: tuple[str, ...]
+    """The teacher first."""
+    source: Path
+    """The file that says so."""
+
+
+def newest(root: Path) -> Newest:
+    """The models of the run that was finished last.
+
+    A comparison names its teacher and students, a recipe's run those that it has trained so far; without either, a
+    `recipe.toml` in the folder says where its run is.
+
+    Raises:
+        UsageError: there is no run, or it has no student yet.
+        ArtifactError: what is there is damaged.
+    """
+    files = {path for place in PLACES for name in (MANIFEST, RETENTION) for path in root.glob(f"{place}/{name}")}
+    found = max(files, key=lambda path: (path.stat().st_mtime_ns, str(path)), default=None)
+    if found is None:
+        found = _of_recipe(root / RECIPE)
+    models = _compared(found) if found.name == RETENTION else tuple(_trained(found))
+    if len(models) < 2:
+        raise UsageError(f"{found} has no student that is trained: name the models, e.g. --model TEACHER,STUDENT")
+    return Newest(tuple(dict.fromkeys(models)), found)
+
+
+def _of_recipe(path: Path) -> Path:
+    if path.is_file():
+        manifest = recipes.load(str(path), recipes.Overrides()).output_dir / MANIFEST
+        if manifest.is_file():
+            return manifest
+        raise UsageError(f"{path} was not run yet. Type: distill-eval run {path}, or name the models with --model A,B")
+    raise UsageError(
+        "--model is missing, and there is no run below this folder to take its teacher and students. Type e.g. "
+        "distill-eval bench --model TEACHER,STUDENT"
+    )
+
+
+def _compared(path: Path) -> tuple[str, ...]:
+    said = from_json(Retention, path.read_bytes(), source=str(path))
+    return (said.teacher.ref, *(student.ref for student in said.students))
+
+
+def _trained(path: Path) -> Iterator[str]:
+    said = from_json(RecipeRun, path.read_bytes(), source=str(path))
+    recipe = recipes.resolve(tomllib.loads(said.recipe), source=str(path))
+    yield recipe.teacher
+    done = {stage.folder for stage in said.stages if stage.status == "done"}
+    for link in links(path.parent, recipe.chain):
+        if str(link.student.relative_to(path.parent)) in done:
+            yield str(link.student)
+    if recipe.distill is None:  # nothing is trained: the students are those that it compares
+        yield from recipe.compare.student if recipe.compare is not None else ()
