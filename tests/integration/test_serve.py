@@ -91,7 +91,7 @@ def test_it_serves_until_it_is_told_to_end(start, tmp_path, number):
     printed, address = welcome(process)
     assert f"tiny at {address} after " in printed
     assert "vLLM 0.32.0 on cpu, bfloat16" in printed
-    assert "room for 46,592 tokens" in printed
+    assert "512 tokens, room for 46,592 in 364 blocks" in printed
     assert f"curl {address}/v1/completions -H 'Content-Type: application/json'" in printed
     assert f"distill-eval bench --endpoint {address} --model tiny" in printed
     said = get(address, "/said").json()

@@ -102,7 +102,7 @@ def test_it_says_what_it_is(served):
     assert found.kv_cache_tokens == (1 << 29) // 23_040 // 128 * 128
     assert found.kv_blocks == found.kv_cache_tokens // 128
     assert found.prefix_caching is True
-    assert f"vLLM {found.version} on cpu, bfloat16, 1,024 tokens, room for {found.kv_cache_tokens:,} tokens" in printed
+    assert f"vLLM {found.version} on cpu, bfloat16, 1,024 tokens, room for {found.kv_cache_tokens:,} in " in printed
     models = httpx.get(f"{address}/v1/models", headers={"Authorization": f"Bearer {KEY}"}, trust_env=False).json()
     assert models["data"][0]["max_model_len"] == 1024
 

@@ -127,6 +127,9 @@ def test_what_a_folder_says(tmp_path):
     found = folder.describe(write(tmp_path / "b", inner, "model.safetensors"))
     assert (found.dtype, found.max_length, found.is_stretched) == ("bfloat16", 77, False)
     assert found.config["num_hidden_layers"] == 30
+    (made / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"no config\.json in"):
+        folder.describe(made)
     unsaid = settle(MODEL._replace(max_length=None), Tuning(), is_cpu=True, free_bytes=20 * GIB)
     assert (unsaid.max_model_len, unsaid.said[2][-35:]) == (2048, " (the config does not say how many)")
 
