@@ -38,7 +38,7 @@ lint: venv
 
 # PYTEST_ARGS narrows the run: make test PYTEST_ARGS='tests/unit -x'
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
 
 format: venv
 	$(BIN)/ruff check --fix

@@ -82,7 +82,7 @@ def measure(
         done = measure_in_turn(targets, texts, sizes, config.repeats, say=say)
     models = tuple(
         replace(
-            benched(row, facts[row.name], watching[row.name].peak.num_bytes, None),
+            benched(row, facts[row.name], watching[row.name].peak.num_bytes),
             classifier_results=done.results.get(row.name, ()),
         )
         for row in rows

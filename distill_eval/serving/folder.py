@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from distill_eval import checkpoint
 from distill_eval.engine import graph_files, guess
+from distill_eval.engine.packing import quantization, read_json
 from distill_eval.errors import ModelError, boundary
 from distill_eval.schema.model import ModelRef
 
@@ -69,7 +69,9 @@ def describe(folder: Path) -> Described:
         ModelError: it cannot be read.
     """
     with boundary(ModelError, f"the configuration in {folder} cannot be read"):
-        whole = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        whole = read_json(folder / "config.json")
+        if not whole:
+            raise ModelError(f"no config.json in {folder}: expected a model folder as transformers writes it")
         text = whole.get("text_config") or whole
         length = next((int(text[name]) for name in _LENGTHS if text.get(name)), None)
         positions = text.get("rope_parameters") or text.get("rope_scaling") or {}
@@ -80,7 +82,7 @@ def describe(folder: Path) -> Described:
             dtype=None if dtype is None else str(dtype).removeprefix("torch."),
             max_length=length,
             is_stretched="factor" in positions,
-            quantization=checkpoint.packed_as(whole) or checkpoint.packed_as(text),
+            quantization=quantization(folder),
             weight_bytes=checkpoint.weight_bytes(folder),
         )
 

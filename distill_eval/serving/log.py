@@ -74,9 +74,10 @@ def dtype(text: str) -> str | None:
 
 def advice(said: str, *, max_model_len: int, port: int, hints: Hints) -> str:
     """What to change, as far as the lines of `excerpt` tell: those before them may warn of what did no harm."""
+    own = {"length": hints.length, "memory": hints.memory, "unsupported": hints.unsupported}
     for pattern, words in _ADVICE:
         if re.search(pattern, said):
-            return str(getattr(hints, words, words)).format(max_model_len=max_model_len, port=port)
+            return own.get(words, words).format(max_model_len=max_model_len, port=port)
     return "Read the log"
 
 

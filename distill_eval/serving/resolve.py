@@ -37,12 +37,7 @@ def resolve(options: ServeOptions, variables: Mapping[str, str]) -> Resolved:
         ServerError: vLLM is not installed.
         ModelError: the model cannot be had, is not for vLLM, or does not fit in memory.
     """
-    key = options.api_key or variables.get(OWN_KEY) or variables.get(KEY) or None
-    require(
-        key is not None or options.host in _LOCAL,
-        f"--host {options.host} is open to other machines: say a key in ${OWN_KEY} or with --api-key, which requests "
-        "must carry, or leave --host out",
-    )
+    key = _key(options, variables)
     tuning = profile.tuned(options.profile, options.tuning)
     device = choose_device(tuning.device or "auto")
     is_cpu = device == "cpu"
@@ -76,6 +71,17 @@ def resolve(options: ServeOptions, variables: Mapping[str, str]) -> Resolved:
         extra=tuple(options.extra),
     )
     return Resolved(config, settled.said)
+
+
+def _key(options: ServeOptions, variables: Mapping[str, str]) -> str | None:
+    """What requests must carry."""
+    key = options.api_key or variables.get(OWN_KEY) or variables.get(KEY) or None
+    require(
+        key is not None or options.host in _LOCAL,
+        f"--host {options.host} is open to other machines: say a key in ${OWN_KEY} or with --api-key, which requests "
+        "must carry, or leave --host out",
+    )
+    return key
 
 
 def _with_space(tuning: Tuning, variables: Mapping[str, str]) -> Tuning:

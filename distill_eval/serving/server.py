@@ -165,19 +165,21 @@ def _endpoint(config: ServeConfig, log: Path, process: subprocess.Popen[bytes], 
 
 def end_group(process: subprocess.Popen[bytes], *, patience_s: float = END_S) -> None:
     """End a process that leads its group, and everything in the group: politely first; at once when interrupted."""
+    has_ended = False
     try:
         for number in (signal.SIGTERM, signal.SIGKILL):
             _signal(process, number)
             deadline = time.monotonic() + patience_s
-            while time.monotonic() < deadline:
+            while not has_ended and time.monotonic() < deadline:
                 process.poll()  # takes the leader's exit code, so that it leaves the group
                 _bury(process)
-                if not _group_lives(process.pid):
-                    return
-                time.sleep(0.05)
-    except BaseException:
-        _signal(process, signal.SIGKILL)
-        raise
+                has_ended = not _group_lives(process.pid)
+                time.sleep(0 if has_ended else 0.05)
+            if has_ended:
+                return
+    finally:
+        if not has_ended:
+            _signal(process, signal.SIGKILL)
 
 
 def why_ended(endpoint: Endpoint) -> str | None:

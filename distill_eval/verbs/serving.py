@@ -79,7 +79,9 @@ def _command(config: ServeConfig) -> str:
 def _welcome(endpoint: Endpoint) -> str:
     """Where it answers, what it is, and three ways to call it."""
     engine, url, name = endpoint.engine, endpoint.address, endpoint.model
-    room = "" if engine.kv_cache_tokens is None else f", room for {engine.kv_cache_tokens:,} tokens"
+    room = (
+        "" if engine.kv_cache_tokens is None else f", room for {engine.kv_cache_tokens:,} in {engine.kv_blocks} blocks"
+    )
     what = f"vLLM {engine.version or ''} on {endpoint.device}, {endpoint.dtype or 'unsaid dtype'}"
     is_open = endpoint.api_key is None
     header = "" if is_open else f' -H "Authorization: Bearer ${OWN_KEY}"'

@@ -72,6 +72,7 @@ def test_the_ban_covers_what_is_slow():
         ["curves", "--help"],
         ["fidelity", "--help"],
         ["peek", "--help"],
+        ["serve", "--help"],
         ["cache", "list", "--help"],
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,15 +13,17 @@ from pathlib import Path
 import httpx
 import pytest
 from fakes import vllm
-from fakes.tiny_families import save
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "m"
-    save("llama", folder)
+    folder = tmp_path_factory.mktemp("model")
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 64}
+    shape |= {"architectures": ["LlamaForCausalLM"], "dtype": "bfloat16", "max_position_embeddings": 512}
+    (folder / "config.json").write_text(json.dumps(shape))
+    (folder / "model.safetensors").write_bytes(bytes(1000))
     return folder
 
 
@@ -88,7 +91,7 @@ def test_it_serves_until_it_is_told_to_end(start, tmp_path, number):
     printed, address = welcome(process)
     assert f"tiny at {address} after " in printed
     assert "vLLM 0.32.0 on cpu, bfloat16" in printed
-    assert "room for 46,592 tokens" in printed
+    assert "512 tokens, room for 46,592 in 364 blocks" in printed
     assert f"curl {address}/v1/completions -H 'Content-Type: application/json'" in printed
     assert f"distill-eval bench --endpoint {address} --model tiny" in printed
     said = get(address, "/said").json()
@@ -200,7 +203,5 @@ def test_json_of_the_printed_curl_command_is_json(start):
     process = start("--served-model-name=it's")
     printed, _ = welcome(process)
     line = next(line for line in printed.splitlines() if "curl" in line)
-    import shlex
-
     body = json.loads(shlex.split(line)[-1])
     assert body == {"model": "it's", "prompt": "The capital of France is", "max_tokens": 16}

@@ -267,6 +267,29 @@ def test_a_group_ends_with_all_of_its_processes(stubborn):
     until(lambda: not lives(child))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_impatient_user_ends_a_stubborn_group_at_once():
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    server_code = f"{ignore}; {SLEEPER}; time.sleep(60)"
+    code = (
+        "import subprocess, sys\nfrom distill_eval.serving.server import end_group\n"
+        f"process = subprocess.Popen([sys.executable, '-c', {server_code!r}], start_new_session=True)\n"
+        "print(process.pid, flush=True)\nsys.stdin.readline()\nprint('ends', flush=True)\nend_group(process)\n"
+    )
+    ending = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pid = int(ending.stdout.readline())
+    until(lambda: child_of(pid))
+    child = child_of(pid)
+    ending.stdin.write("\n")
+    ending.stdin.flush()
+    assert ending.stdout.readline() == "ends\n"
+    time.sleep(0.3)
+    assert lives(pid)
+    ending.send_signal(signal.SIGINT)
+    until(lambda: not lives(pid) and not lives(child))
+    assert ending.wait(timeout=20) != 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent's death is told on Linux alone")
 def test_the_server_dies_with_its_parent(tmp_path):
     pid = tmp_path / "pid"
@@ -336,6 +359,9 @@ def test_a_proxy_is_not_asked_for_our_own_server(tmp_path, monkeypatch):
 def test_without_vllm_no_empty_log_is_left(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(ServerError, match="vLLM is not installed here"), opened(tmp_path / "none"):
+    with (
+        pytest.raises(ServerError, match=r"vLLM is not installed here.*pip install vllm.*Or take --engine hf"),
+        opened(tmp_path / "none"),
+    ):
         pytest.fail("it is not installed")
     assert not list(tmp_path.iterdir())
