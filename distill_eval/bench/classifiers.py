@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill_eval.bench.assemble import benched
-from distill_eval.bench.classify import measure_in_turn, open_encoder
+from distill_eval.bench.classify import EncoderTarget, measure_in_turn, open_encoder
 from distill_eval.bench.config import BenchConfig
 from distill_eval.bench.entries import Entry
 from distill_eval.bench.pool import Facts
@@ -57,37 +57,52 @@ def measure(
         ModelError: one cannot be loaded.
         ServerError: its process ended while it loaded.
     """
-    texts, sizes = [prompt.text for prompt in prompts], [int(size) for size in config.batch_size]
     with ExitStack() as stack:
-        targets, watching, facts = {}, dict[str, Watched](), dict[str, Facts]()
-        for row in rows:
-            assert row.folder is not None
-            say(f"{row.name}: {row.runner} loads it")
-            log = folder / log_name(row.name, "engine")
-            target = stack.enter_context(
-                open_encoder(row.folder, name=row.ref, dtype=config.dtype, device=device, log=log)
-            )
-            targets[row.name] = target
-            watching[row.name] = stack.enter_context(watched(target.pid, device))
-            facts[row.name] = Facts(
-                engine=row.runner,
-                engine_version=engine_version(row.runner),
-                device=device,
-                dtype=target.loaded.dtype,
-                max_model_len=target.loaded.max_length,
-                start_s=target.start_s,
-                weights_bytes=weights_bytes(row),
-                rest_bytes=watching[row.name].rest.num_bytes,
-            )
-        done = measure_in_turn(targets, texts, sizes, config.repeats, say=say)
+        started = [_start(config, row, folder, device, stack, say) for row in rows]
+        done = measure_in_turn(
+            {one.row.name: one.target for one in started},
+            [prompt.text for prompt in prompts],
+            [int(size) for size in config.batch_size],
+            config.repeats,
+            say=say,
+        )
     models = tuple(
         replace(
-            benched(row, facts[row.name], watching[row.name].peak.num_bytes),
-            classifier_results=done.results.get(row.name, ()),
+            benched(one.row, one.facts, one.memory.peak.num_bytes),
+            classifier_results=done.results.get(one.row.name, ()),
         )
-        for row in rows
+        for one in started
     )
     if done.ended is None:
         return Measured(models, None)
     interrupted = isinstance(done.ended, KeyboardInterrupt)
     return Measured(models, Ended("interrupted" if interrupted else str(done.ended), interrupted=interrupted))
+
+
+class _Started(NamedTuple):
+    row: Entry
+    target: EncoderTarget
+    memory: Watched
+    facts: Facts
+
+
+def _start(
+    config: BenchConfig, row: Entry, folder: Path, device: str, stack: ExitStack, say: Callable[[str], None]
+) -> _Started:
+    """A model in a process that ends with the stack."""
+    assert row.folder is not None
+    say(f"{row.name}: {row.runner} loads it")
+    log = folder / log_name(row.name, "engine")
+    target = stack.enter_context(open_encoder(row.folder, name=row.ref, dtype=config.dtype, device=device, log=log))
+    memory = stack.enter_context(watched(target.pid, device))
+    facts = Facts(
+        engine=row.runner,
+        engine_version=engine_version(row.runner),
+        device=device,
+        dtype=target.loaded.dtype,
+        max_model_len=target.loaded.max_length,
+        start_s=target.start_s,
+        weights_bytes=weights_bytes(row),
+        rest_bytes=memory.rest.num_bytes,
+    )
+    return _Started(row, target, memory, facts)

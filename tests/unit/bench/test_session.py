@@ -90,7 +90,7 @@ def draw(load, repeat):
 
 def make_session(house, pool, kept, said=None):
     return Session(
-        [entry(name) for name in house.targets], pool, draw, Rules(), seed=0, meter=lambda: FakeMeter(), keep=kept.append,
+        [entry(name) for name in house.targets], pool, draw, Rules(), seed=0, meter=FakeMeter, keep=kept.append,
         say=(said if said is not None else []).append,
     )  # fmt: skip
 
