@@ -65,7 +65,7 @@ def free_port() -> int:
 
 
 def require_free(host: str, port: int) -> None:
-    """Refuse an address at which somebody listens: vLLM would share the port with another vLLM without a word.
+    """Refuse an address at which somebody listens: their /health would pass for that of the server that starts.
 
     Raises:
         UsageError: the port is taken, needs rights that are missing, or the host is not this machine.
