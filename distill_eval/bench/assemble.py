@@ -7,11 +7,19 @@ from dataclasses import replace
 
 from distill_eval.bench.entries import Entry
 from distill_eval.bench.pool import Facts
+from distill_eval.bench.session import NOT_MEASURED, Energy
 from distill_eval.bench.summary import Raw, Summary, findings
 from distill_eval.schema.bench import BenchedModel, BenchRun, Memory, Sweep
 
 
-def benched(entry: Entry, facts: Facts, peak_bytes: int | None, sweep: Sweep | None) -> BenchedModel:
+def benched(
+    entry: Entry,
+    facts: Facts,
+    peak_bytes: int | None,
+    *,
+    sweep: Sweep | None = None,
+    energy: Energy = NOT_MEASURED,
+) -> BenchedModel:
     """What is known of a model besides its timings."""
     return BenchedModel(
         name=entry.name,
@@ -30,8 +38,8 @@ def benched(entry: Entry, facts: Facts, peak_bytes: int | None, sweep: Sweep | N
             peak_bytes=peak_bytes,
             kv_cache_tokens=facts.kv_cache_tokens,
         ),
-        energy_j=None,
-        energy_reason=None,
+        energy_j=energy.joules,
+        energy_reason=energy.reason,
         results=(),
         sweep=sweep,
     )

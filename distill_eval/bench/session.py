@@ -13,6 +13,7 @@ from distill_eval.bench.summary import Raw, Summary
 from distill_eval.bench.target import Measured, Rules
 from distill_eval.schema.bench import RateTried, Sweep
 from distill_eval.schema.timing import Load, Phase, Prompt, RequestTiming, Window
+from distill_eval.serving.energy import Meter, metered
 
 Draw = Callable[[Load, int], Sequence[Prompt]]
 """The prompts of a load in a repeat, the same for every model; fresh ones in each repeat, so that no cache helps."""
@@ -36,6 +37,17 @@ class SweepRule(NamedTuple):
     share: float
 
 
+class Energy(NamedTuple):
+    """What a model's measured windows took together."""
+
+    joules: float | None
+    reason: str | None
+    """Why it is `None`."""
+
+
+NOT_MEASURED = Energy(None, "it was not measured")
+
+
 class Session:
     """A benchmark as it goes: windows and timings so far."""
 
@@ -47,15 +59,19 @@ class Session:
         rules: Rules,
         *,
         seed: int,
+        meter: Callable[[], Meter],
         keep: Callable[[Raw], None],
         say: Callable[[str], None],
     ) -> None:
         self._entries, self._pool, self._draw, self._rules = entries, pool, draw, rules
-        self._seed, self._keep, self._say = seed, keep, say
+        self._seed, self._meter, self._keep, self._say = seed, meter, keep, say
         self._zero = time.perf_counter()
         self._warm: set[tuple[str, Load]] = set()
         self.windows: list[Window] = []
         self.timings: list[RequestTiming] = []
+        self.energy: dict[str, Energy] = {}
+        """By model."""
+        self.sweeps: dict[str, Sweep] = {}
 
     @property
     def raw(self) -> Raw:
@@ -78,7 +94,7 @@ class Session:
             again = ", again" if turn.again else ""
             self._say(f"repeat {turn.repeat + 1}, {load.label}: {entry.name}{again}: {said}")
 
-    def sweep(self, entry: Entry, rule: SweepRule) -> Sweep:
+    def sweep(self, entry: Entry, rule: SweepRule) -> None:
         """Search the highest request rate at which enough requests are good.
 
         One stream comes first: where even its requests are not good, no rate is, and else the search begins at the rate
@@ -95,7 +111,7 @@ class Session:
             tried[rate] = self._try(entry, rule.open_load(rate), rule)
         best = max((rate for rate in held if not failed or rate < min(failed)), default=None)
         above = [rate for rate in failed if best is None or rate > best]
-        return Sweep(
+        self.sweeps[entry.name] = Sweep(
             wanted_share=rule.share,
             highest_rate=best,
             lowest_failed=min(above, default=None),
@@ -140,9 +156,13 @@ class Session:
         running = self._pool.get(entry)
         number = len(self.windows)
         prompts = self._draw(load, repeat)[:at_most]
-        done = running.target.measure(
-            load, prompts, self._rules, window=number, zero=self._zero, seed=self._seed + MAX_WARMUP + repeat
-        )
+        seed = self._seed + MAX_WARMUP + repeat
+        with metered(self._meter()) as meter:
+            done = running.target.measure(load, prompts, self._rules, window=number, zero=self._zero, seed=seed)
+        if phase == "measured" and not again:
+            before = self.energy.get(entry.name, Energy(0.0, None)).joules
+            known = None if before is None or meter.joules is None else before + meter.joules
+            self.energy[entry.name] = Energy(known, meter.reason)
         window = Window(
             number=number,
             model=entry.name,

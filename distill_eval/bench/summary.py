@@ -127,7 +127,7 @@ def findings(raw: Raw, results: Mapping[str, Sequence[LoadResult]], num_loads: i
                 why = ", ".join(f"{reason}: {num}" for reason, num in one.metrics.reasons.items())
                 sent = lost + one.metrics.num_completed
                 found.append(f"{model} at {one.load.label}: {lost} of {sent} requests did not complete ({why})")
-            if one.metrics.num_count_mismatches:
+            if one.metrics.num_count_mismatches and not one.load.ignore_eos:  # special tokens have no text
                 found.append(
                     f"{model} at {one.load.label}: the server's token counts are not its tokenizer's in "
                     f"{one.metrics.num_count_mismatches} of {one.metrics.num_completed} answers"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TEXT = "bench.md"
 SLOWER = "slower"
+BASELINE = "1 (baseline)"
 MEASURES: tuple[tuple[str, Callable[[LoadResult], Latency | None]], ...] = (
     ("TTFT", lambda one: one.metrics.ttft_ms),
     ("TPOT", lambda one: one.metrics.tpot_ms),
@@ -41,11 +42,12 @@ def decisive(one: LoadResult) -> Ratio | None:
 
 def sentence(model: BenchedModel) -> str:
     """A model's speedups in words; what is slower in bold."""
+    speedups = [(decisive(one), one.load.label) for one in model.results]
+    speedups += [(one.speedup, f"batch size {one.batch_size}") for one in model.classifier_results]
     parts = []
-    for one in model.results:
-        found = decisive(one)
+    for found, where in speedups:
         if found is not None:
-            text = f"{speedup(found)} at {escape.text(one.load.label)}"
+            text = f"{speedup(found)} at {escape.text(where)}"
             parts.append(f"**{text}: {SLOWER}**" if found.is_slower else text)
     said = "; ".join(parts) or "no speedup was measured"
     return f"{escape.name(model.name)}: {said}."
@@ -61,14 +63,14 @@ def render(run: BenchRun) -> str:
         *([] if run.complete else ["**The benchmark ended early:** what follows is what was measured until then."]),
         _measured(run),
         *([_sentences(run)] if len(run.models) > 1 else []),
-        _table(run),
+        *([_table(run)] if run.loads else []),
+        *([_batches(run)] if any(model.classifier_results for model in run.models) else []),
         *([_sweep(run)] if any(model.sweep for model in run.models) else []),
-        _latencies(run),
-        _counts(run),
+        *([_latencies(run), _counts(run)] if run.loads else []),
         _engines(run),
         *([_noise(run)] if run.noise else []),
         _findings(run),
-        DEFINITIONS,
+        *([DEFINITIONS] if run.loads else []),
         how_to_repeat([run.provenance]),
     ]
     return "\n\n".join(sections) + "\n"
@@ -76,11 +78,11 @@ def render(run: BenchRun) -> str:
 
 def _measured(run: BenchRun) -> str:
     prompts = run.prompts
-    low, high = prompts.num_prompt_tokens
-    out_low, out_high = prompts.max_tokens
+    sent = f"{escape.text(prompts.kind)} prompts of {_range(*prompts.num_prompt_tokens)} tokens"
+    if run.loads:
+        sent += f", answers of {'' if prompts.ignore_eos else 'up to '}{_range(*prompts.max_tokens)}"
     return (
-        f"{numbers.plural(run.num_repeats, 'repeat')}, models in turn; {escape.text(prompts.kind)} prompts of "
-        f"{_range(low, high)} tokens, answers of {'' if prompts.ignore_eos else 'up to '}{_range(out_low, out_high)}. "
+        f"{numbers.plural(run.num_repeats, 'repeat')}, models in turn; {sent}. "
         f"The first model, {escape.name(run.models[0].name)}, is the baseline: a speedup is the geometric mean of the "
         "repeats' ratios to it, with a 95 % interval over repeats."
     )
@@ -107,16 +109,20 @@ def rows(run: BenchRun, show: Callable[[str], str], *, bold: bool) -> list[list[
     found = []
     for model in run.models:
         for one in model.results:
-            ratio = decisive(one)
-            text = speedup(ratio)
-            if ratio is not None and ratio.is_slower:
-                text = f"**{text} {SLOWER}**" if bold else f"{text} {SLOWER}"
             cells = [show(model.name), model.engine, show(one.load.label)]
             cells += [_rate(one.metrics.output_throughput, 1), _rate(one.metrics.request_throughput, 2)]
             cells += [_pair(one.metrics.ttft_ms), _pair(one.metrics.tpot_ms)]
             cells += [_rate(one.metrics.goodput, 2)] if run.goodput else []
-            found.append([*cells, "1 (baseline)" if model is run.models[0] else text])
+            found.append([*cells, BASELINE if model is run.models[0] else marked(decisive(one), bold=bold)])
     return found
+
+
+def marked(found: Ratio | None, *, bold: bool) -> str:
+    """A speedup; what is slower is said, in bold where that can be."""
+    text = speedup(found)
+    if found is None or not found.is_slower:
+        return text
+    return f"**{text} {SLOWER}**" if bold else f"{text} {SLOWER}"
 
 
 def _rate(value: float | None, decimals: int) -> str:
@@ -142,6 +148,35 @@ def _table(run: BenchRun) -> str:
         if decisive(one) is None and one.unmeasured
     }
     return "\n\n".join([_columns(headings(run), rows(run, escape.text, bold=True), 3), *sorted(reasons)])
+
+
+BATCH_HEADINGS = ("model", "engine", "batch size", "texts/s", "p50 / p99 of a batch, ms", "tokenization", "speedup")
+
+
+def batch_rows(run: BenchRun, show: Callable[[str], str], *, bold: bool) -> list[list[str]]:
+    """The table of models that read whole texts: a row per model and batch size."""
+    found = []
+    for model in run.models:
+        for one in model.classifier_results:
+            cells = [show(model.name), model.engine, str(one.batch_size), numbers.fixed(one.texts_per_second, 1)]
+            cells += [_pair(one.batch_ms), numbers.percent(one.tokenize_share)]
+            found.append([*cells, BASELINE if model is run.models[0] else marked(one.speedup, bold=bold)])
+    return found
+
+
+def _batches(run: BenchRun) -> str:
+    what = {
+        escape.name(model.name): model.classifier_results[0].what for model in run.models if model.classifier_results
+    }
+    said = "; ".join(f"{name}: {escape.text(text)}" for name, text in what.items())
+    noise = [
+        f"{speedup(one.noise)} at batch size {one.batch_size}"
+        for one in run.models[0].classifier_results
+        if one.noise is not None
+    ]
+    floor = f"The baseline against itself: {', '.join(noise)}." if noise else ""
+    table = _columns(BATCH_HEADINGS, batch_rows(run, escape.text, bold=True), 2)
+    return "\n\n".join([table, f"What was run: {said}. {floor}".strip()])
 
 
 def _sweep(run: BenchRun) -> str:
@@ -248,13 +283,16 @@ DEFINITIONS = (
 
 
 def print_bench(run: BenchRun, console: Console) -> None:
-    """The main table, and what was slower."""
+    """The main table, and what a reader has to know."""
     from rich.table import Table
 
+    names, content = headings(run), rows(run, escape.clean, bold=False)
+    if not run.loads:
+        names, content = list(BATCH_HEADINGS), batch_rows(run, escape.clean, bold=False)
     table = Table(title="Throughput and latency")
-    for place, name in enumerate(headings(run)):
-        table.add_column(name, justify="left" if place < 3 else "right", overflow="fold")
-    for row in rows(run, escape.clean, bold=False):
+    for place, name in enumerate(names):
+        table.add_column(name, justify="left" if place < 2 else "right", overflow="fold")
+    for row in content:
         table.add_row(*row, style="bold" if SLOWER in row[-1] else None)
     console.print(table, markup=False)
     for finding in run.findings:

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -176,6 +178,26 @@ def test_a_process_that_dies_is_lost_and_what_it_did_is_kept(place):
     assert not psutil.pid_exists(target.pid)
 
 
+def test_an_engine_ends_with_its_parent(place, tmp_path):
+    program = f"""
+import time
+from pathlib import Path
+from distill_eval.bench.local import open_local
+with open_local(Path({str(place / "hf")!r}), "hf", name="tiny", dtype="auto", device="cpu", log=Path("log")) as target:
+    print(target.pid, flush=True)
+    time.sleep(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE)
+    engine = psutil.Process(int(parent.stdout.readline()))
+    assert engine.parent().pid == parent.pid
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 30
+    while engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the engine's process lives on"
+        time.sleep(0.05)
+
+
 def test_a_folder_that_cannot_be_loaded_says_why(place, tmp_path):
     shutil.copytree(place / "hf", tmp_path / "broken")
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")
@@ -193,6 +215,10 @@ def test_classifiers_run_batches_in_their_own_process(tmp_path):
         assert (target.what, target.loaded.dtype) == ("BertForSequenceClassification, logits", "float32")
         found = measure_in_turn({"tiny": target}, texts, [1, 5], 1, say=print)
         assert psutil.Process(target.pid).parent().pid == os.getpid()
+        os.kill(target.pid, signal.SIGKILL)
+        after = measure_in_turn({"tiny": target}, texts, [1], 1, say=print)
+    assert str(after.ended).startswith("the engine's process was ended by SIGKILL")
+    assert after.results == {"tiny": ()}
     one, five = found.results["tiny"]
     assert (one.batch_ms.num, five.batch_ms.num) == (12, 8)
     assert 0 < one.batch_ms.p50 <= one.batch_ms.p99

@@ -57,6 +57,8 @@ def trace_prompts(asked: Asked) -> list[Prompt]:
             asked.prompt(text or words.exact(length or 0, asked.rng(index)), max_tokens, seconds - lines[0][0])
         )
     words.tell(asked.say)
+    if any(line.values.get("hash_ids") for _, line in lines):
+        asked.say("the trace's hash_ids are not replayed: its prompts share no beginnings here")
     asked.say(f"the trace's {len(found)} requests come within {found[-1].offset_s:.1f} s")
     return found
 

@@ -35,6 +35,22 @@ def words():
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<bos>", sep_token="<sep>")
 
 
+@pytest.fixture(scope="module")
+def pieces():
+    """WordPiece, whose decoder puts the spaces between words, with tokens before and behind each text."""
+    rng = random.Random(1)
+    made = {"".join(rng.choices("abcdefghij", k=rng.randint(3, 7))) for _ in range(900)}
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(made), *(f"##{letter}" for letter in "abcdefghij")]
+    backend = Tokenizer(models.WordPiece({word: at for at, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
 class Even:
     """A tokenizer whose texts have an even number of tokens, whatever they are."""
 
@@ -100,7 +116,9 @@ def test_the_seed_draws_and_a_longer_draw_begins_with_a_shorter_one(name, words)
     assert {prompt.text for prompt in draw(config, words, 4, 1)}.isdisjoint(prompt.text for prompt in prompts)
 
 
-def test_prompts_behind_a_beginning_share_its_tokens_and_no_more(words):
+@pytest.mark.parametrize("kind", ["words", "pieces"])
+def test_prompts_behind_a_beginning_share_its_tokens_and_no_more(kind, request):
+    tokenizer = request.getfixturevalue(kind)
     config = PromptConfig(
         dataset_name="prefix",
         prefix_repetition_prefix_len=30,
@@ -108,8 +126,8 @@ def test_prompts_behind_a_beginning_share_its_tokens_and_no_more(words):
         prefix_repetition_num_prefixes=2,
         output_len=3,
     )
-    prompts = draw(config, words, 10, 0)
-    ids = [tokens(words, prompt) for prompt in prompts]
+    prompts = draw(config, tokenizer, 10, 0)
+    ids = [tokens(tokenizer, prompt) for prompt in prompts]
     assert {len(row) for row in ids} == {42}
     assert {prompt.max_tokens for prompt in prompts} == {3}
     beginnings = [tuple(row[:30]) for row in ids]

@@ -166,7 +166,10 @@ def test_mooncakes_trace_is_replayed_in_the_order_of_its_times(tmp_path):
     heard = []
     prompts = asked("trace", path, num=3, say=heard.append)
     assert facts(prompts) == [(20, 6, 0.0), (12, 5, 0.5), (8, 7, 1.75)]
-    assert heard == ["the trace's 3 requests come within 1.8 s"]
+    assert heard == [
+        "the trace's hash_ids are not replayed: its prompts share no beginnings here",
+        "the trace's 3 requests come within 1.8 s",
+    ]
     assert facts(asked("trace", path, num=1)) == [(12, 5, 0.0)]
 
 

@@ -45,6 +45,15 @@ class FakeTarget:
         return Measured(tuple(timings), began, self.now, 0.1, 0.2, interrupted=False, lost=False)
 
 
+class FakeMeter:
+    """Two joules a block: it is read when the block begins, and when it ends."""
+
+    joules, reason = None, None
+
+    def read(self):
+        self.joules = 0.0 if self.joules is None else 2.0
+
+
 def timing(window, index, sent, stamps, status):
     return RequestTiming(
         window=window, index=index, scheduled_s=None, sent_s=sent, chunk_s=stamps,
@@ -81,14 +90,14 @@ def draw(load, repeat):
 
 def make_session(house, pool, kept, said=None):
     return Session(
-        [entry(name) for name in house.targets], pool, draw, Rules(), seed=0, keep=kept.append,
+        [entry(name) for name in house.targets], pool, draw, Rules(), seed=0, meter=lambda: FakeMeter(), keep=kept.append,
         say=(said if said is not None else []).append,
     )  # fmt: skip
 
 
 def frame(house, loads, pool):
     return BenchRun(
-        models=tuple(benched(entry(name), facts, pool.peaks.get(name), None) for name, facts in pool.facts.items()),
+        models=tuple(benched(entry(name), facts, pool.peaks.get(name)) for name, facts in pool.facts.items()),
         loads=loads, num_repeats=3,
         prompts=PromptSource(kind="random", num_prompts=6, num_prompt_tokens=(8, 8), max_tokens=(10, 10),
                              ignore_eos=True, seed=0, digest=""),
@@ -189,7 +198,9 @@ def test_a_sweep_finds_what_the_server_can_do():
     house = House(teacher=FakeTarget(0.04, capacity=3.0))
     rule = SweepRule(lambda rate: Load(kind="open", request_rate=rate), {"tpot": 50.0}, 0.95)
     with Pool(house.open, together=True) as pool:
-        found = make_session(house, pool, []).sweep(entry("teacher"), rule)
+        session = make_session(house, pool, [])
+        session.sweep(entry("teacher"), rule)
+    found = session.sweeps["teacher"]
     assert found.highest_rate <= 3.0 < found.lowest_failed <= 1.1 * found.highest_rate
     assert [one.good_share for one in found.tried if one.request_rate > 3.0] == [0.0] * sum(
         one.request_rate > 3.0 for one in found.tried
@@ -201,7 +212,16 @@ def test_a_sweep_ends_at_once_where_one_stream_is_too_slow():
     rule = SweepRule(lambda rate: Load(kind="open", request_rate=rate), {"tpot": 50.0}, 0.95)
     with Pool(house.open, together=True) as pool:
         session = make_session(house, pool, [])
-        found = session.sweep(entry("teacher"), rule)
+        session.sweep(entry("teacher"), rule)
+    found = session.sweeps["teacher"]
     assert (found.highest_rate, len(found.tried)) == (None, 1)
     assert found.tried[0].request_rate == pytest.approx(1.0)  # ten tokens of 0.1 s
     assert not any(window.phase == "measured" for window in session.windows)
+
+
+def test_energy_is_that_of_the_measured_windows():
+    house = House(teacher=FakeTarget(0.02), student=FakeTarget(0.01))
+    with Pool(house.open, together=True) as pool:
+        session = make_session(house, pool, [])
+        session.measure(turns(2, (ONE, FOUR), 3, together=True), (ONE, FOUR))
+    assert {name: one.joules for name, one in session.energy.items()} == {"teacher": 12.0, "student": 12.0}
