@@ -16,10 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from distill_eval.errors import ServerError, UsageError
 from distill_eval.serving import facts, guard
 from distill_eval.serving.config import LOOPBACK, ServeConfig, argv, environment
 from distill_eval.serving.log import Hints, advice, dtype, excerpt, last_line
+from distill_eval.serving.memory import processes
 
 READY_S = 900.0
 """Deadline for a healthy server; 25 to 50 s are usual, several minutes on a machine that is busy."""
@@ -65,7 +68,7 @@ def free_port() -> int:
 
 
 def require_free(host: str, port: int) -> None:
-    """Refuse an address at which somebody listens: vLLM would share the port with another vLLM without a word.
+    """Refuse an address at which somebody listens: their /health would pass for that of the server that starts.
 
     Raises:
         UsageError: the port is taken, needs rights that are missing, or the host is not this machine.
@@ -190,6 +193,16 @@ def why_ended(endpoint: Endpoint) -> str | None:
     return f'vLLM ended with code {code}. Its last lines: "{excerpt(_text(endpoint.log))}". Log: {endpoint.log}'
 
 
+def _listens(group: int, port: int) -> bool:
+    """Whether the port is held by the group, and not by somebody who took it while the server was starting."""
+    for process in processes(group):
+        with contextlib.suppress(psutil.Error):
+            found = process.net_connections(kind="tcp")
+            if any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in found):
+                return True
+    return False
+
+
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
@@ -232,7 +245,8 @@ def _wait(
         if process.poll() is not None:
             raise ServerError(_why(f"ended with code {process.returncode} after {seconds:.0f} s", config, log, hints))
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{config.address}/health", timeout=5, trust_env=False).status_code == httpx.codes.OK:
+            said = httpx.get(f"{config.address}/health", timeout=5, trust_env=False)
+            if said.status_code == httpx.codes.OK and _listens(process.pid, config.port):
                 return
         if seconds > ready_s:
             raise ServerError(_why(f"was not healthy after {seconds:.0f} s", config, log, hints))

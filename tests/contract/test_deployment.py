@@ -85,8 +85,7 @@ def test_no_secret_stands_in_a_file():
     for name in ("cpu", "gpu"):
         assert SERVICES[name]["environment"]["DISTILL_EVAL_API_KEY"].startswith("${DISTILL_EVAL_API_KEY:?")
     assert SERVICES["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_PASSWORD:?")
-    (variable,) = POD["spec"]["containers"][0]["env"]
-    assert variable == {
+    assert POD["spec"]["containers"][0]["env"][0] == {
         "name": "DISTILL_EVAL_API_KEY",
         "valueFrom": {"secretKeyRef": {"name": "distill-eval-serve", "key": "api-key"}},
     }
@@ -150,7 +149,10 @@ def test_the_kubernetes_manifest_fits_together():
     assert {volume["name"] for volume in POD["spec"]["volumes"]} == {
         mount["name"] for mount in container["volumeMounts"]
     }
-    assert {*container["resources"]["limits"]} == {"cpu", "memory"}
+    limits = container["resources"]["limits"]
+    threads = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert limits["memory"] == container["resources"]["requests"]["memory"], "what is worked out is there"
+    assert threads["OMP_NUM_THREADS"] == limits["cpu"]
 
 
 def test_the_pod_has_no_more_rights_than_it_needs():

@@ -10,6 +10,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 from fakes import vllm
 from fakes.tiny_families import make_tokenizer, save
@@ -354,6 +356,28 @@ def test_a_proxy_is_not_asked_for_our_own_server(tmp_path, monkeypatch):
         engine.generate([GenerateRequest((1,), (), 2)], done=frozenset(), on_batch=found.update)
     assert found == {0: [3, 4]}
     assert not list((tmp_path / "logs").iterdir()), "what went well needs no log"
+
+
+def test_somebody_elses_health_is_not_ours(tmp_path, monkeypatch):
+    """The port is taken after it was tried, by one who answers; our server finds that out late."""
+    port = server.free_port()
+    other = f"import sys; sys.argv[1:] = ['--host', '127.0.0.1', '--port', '{port}']\n" + vllm.HEALTHY
+    code = (
+        f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {other!r}], start_new_session=True)\n"
+        "time.sleep(3)\nraise OSError('[Errno 98] Address already in use')"
+    )
+    install(tmp_path, monkeypatch, code)
+    config = replace(CONFIG, port=port)
+    log = tmp_path / "serve.log"
+    try:
+        with pytest.raises(ServerError, match=f"Another process took port {port} meanwhile"), server.serve(config, log):
+            pytest.fail("what answers is another server")
+        pid = httpx.get(f"{config.address}/said", trust_env=False).json()["pid"]
+    finally:
+        for process in psutil.process_iter(["cmdline"]):
+            if f"'{port}'" in " ".join(process.info["cmdline"] or ()):
+                process.kill()
+    assert pid > 0, "it did answer"
 
 
 def test_without_vllm_no_empty_log_is_left(tmp_path, monkeypatch):
