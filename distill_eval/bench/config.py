@@ -116,6 +116,8 @@ class BenchConfig:
     """How often everything is measured, models in turn; speedups have intervals from 3 on."""
     prefix_caching: Literal["off", "on", "both"] = "off"
     """Prefix cache of vLLM; both measures each model with and without."""
+    enforce_eager: bool = False
+    """Have vLLM run models without compiling them: servers start sooner, and are slower than those that are deployed."""
     dtype: Dtype = "auto"
     """What models are run in; auto is that of their files."""
     max_model_len: int | None = None

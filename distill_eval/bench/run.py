@@ -175,6 +175,8 @@ class _Bench:
     def _said(self) -> list[str]:
         """Findings that timings do not show."""
         found = [row.note for row in self.rows if row.note]
+        if self.config.enforce_eager and any(row.runner == "vllm" for row in self.rows):
+            found.append("vLLM did not compile the models (--enforce-eager): servers that are deployed are faster")
         found += [
             f"{row.name} runs in a process of its own without a server: one stream, so that only {ONE_STREAM.label} is "
             "measured"

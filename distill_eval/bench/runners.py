@@ -123,6 +123,7 @@ def serve_config(house: House, row: Entry) -> ServeConfig:
         dtype=config.dtype,
         seed=config.seed,
         device=house.device,
+        eager=config.enforce_eager,
         prefix_caching=bool(row.prefix_caching),
         kv_cache_bytes=room if is_cpu else None,
         gpu_memory_utilization=None if is_cpu else GPU_SHARE / house.num_together,

@@ -15,7 +15,13 @@ MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 def run(tmp_path_factory):
     output = tmp_path_factory.mktemp("bench") / "bench"
     words = ["bench", f"--model={MODEL}", "--cpu", "--concurrency=1,4", "--num-prompts=4", "--random-input-len=32"]
-    words += ["--random-output-len=8", "--repeats=1", "--goodput=e2el:600000", f"--output-dir={output}"]
+    words += [
+        "--random-output-len=8",
+        "--repeats=1",
+        "--enforce-eager",
+        "--goodput=e2el:600000",
+        f"--output-dir={output}",
+    ]
     assert cli.main(words) == 0
     return from_json(BenchRun, (output / "bench.json").read_bytes(), source="bench.json"), output
 
@@ -51,3 +57,4 @@ def test_the_page_and_the_timings_are_there(run):
     assert cli.main(["bench", f"--from={output / 'timings.parquet'}", f"--output-dir={again}"]) == 0
     assert (again / "bench.json").read_bytes() == (output / "bench.json").read_bytes()
     assert found.complete
+    assert any("--enforce-eager" in finding for finding in found.findings)
