@@ -117,7 +117,7 @@ class BenchConfig:
     prefix_caching: Literal["off", "on", "both"] = "off"
     """Prefix cache of vLLM; both measures each model with and without."""
     enforce_eager: bool = False
-    """Have vLLM run models without compiling them: servers start sooner, and are slower than those that are deployed."""
+    """Have vLLM run models without compiling them: servers start sooner, and are slower than deployed ones."""
     dtype: Dtype = "auto"
     """What models are run in; auto is that of their files."""
     max_model_len: int | None = None
