@@ -229,7 +229,7 @@ def run_child(args: argparse.Namespace, what: str, variant: Variant) -> dict[str
     """The JSON that a process of its own prints last."""
     command = [sys.executable, __file__, "--child", what, "--variant", variant.name]
     for option, value in vars(args).items():
-        if value is not None and option not in ("child", "variant", "output"):
+        if value is not None and option not in ("child", "variant", "output", "only"):
             command += [f"--{option.replace('_', '-')}", str(value)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -334,6 +334,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fidelity-split", required=True, help="of --text; calibration takes `train`")
     parser.add_argument("--folder", required=True, help="of the variants; what is there is not made again")
     parser.add_argument("--engines", default="hf,onnx", help="hf, onnx and vllm")
+    parser.add_argument("--only", action="append", help="a variant's name, may be given again; its baselines are kept")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--decode-tokens", type=int, default=64)
@@ -360,6 +361,12 @@ def main() -> None:
     if not set(engines) <= {variant.engine for variant in VARIANTS}:
         sys.exit(f"--engines {args.engines}: expected some of hf, onnx and vllm")
     variants = [variant for variant in VARIANTS if variant.engine in engines]
+    unknown = set(args.only or ()) - {variant.name for variant in VARIANTS}
+    if unknown:
+        sys.exit(f"--only {unknown.pop()}: expected one of {', '.join(variant.name for variant in VARIANTS)}")
+    if args.only:
+        kept = {*args.only, *BASELINES, *SERVED_BASELINES}
+        variants = [variant for variant in variants if variant.name in kept]
     needed = {variant.folder for variant in variants}
     Path(args.folder).mkdir(parents=True, exist_ok=True)
     for variant in VARIANTS:
