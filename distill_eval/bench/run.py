@@ -98,9 +98,10 @@ class _Bench:
     def measure(self, say: Callable[[str], None]) -> Done:
         """Put all models under all loads."""
         config = self.config
-        together = fit_together(self.rows, config, self.device, available_bytes())
-        num_together = sum(row.runner == "vllm" for row in self.rows) if together else 1
-        house = House(config, self.sent, self.folder, self.device, num_together, self.loads, say)
+        house = House(config, self.sent, self.folder, self.device, 1, self.loads, say)
+        together = fit_together(house, self.rows, available_bytes())
+        if together:
+            house = house._replace(num_together=max(1, sum(row.runner == "vllm" for row in self.rows)))
         rules = Rules(timeout_s=config.timeout, max_tries=config.max_tries)
         ended: Ended | None = None
         with Pool(house.open, together=together) as pool:

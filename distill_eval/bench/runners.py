@@ -21,11 +21,17 @@ from distill_eval.provenance import engine_version
 from distill_eval.schema.timing import Load
 from distill_eval.serving.config import GIB, ServeConfig, kv_cache_bytes
 from distill_eval.serving.folder import describe
+from distill_eval.serving.log import Hints
 from distill_eval.serving.memory import watched
 from distill_eval.serving.server import free_port, serve
 
-OVERHEAD = 4 * GIB
-"""What a vLLM server on a CPU takes besides its weights, keys and values included: 3.4 to 3.8 GB were seen."""
+OVERHEAD = 3 * GIB
+"""What a vLLM server on a CPU takes besides weights, keys and values: 2.0 to 2.4 GiB were seen."""
+HINTS = Hints(
+    length="Lower --max-model-len (now {max_model_len}) or --concurrency, or ask for shorter prompts or answers",
+    memory="Free memory, type --servers in-turn, or lower --concurrency or --max-model-len (now {max_model_len})",
+    unsupported="vLLM does not serve this model or scheme here: --engine hf runs it in its own process",
+)
 GPU_SHARE = 0.9
 """Of a GPU's memory, for all servers together; vLLM's default for one."""
 
@@ -58,7 +64,7 @@ class House(NamedTuple):
         config = serve_config(self, row)
         self.say(f"{row.name}: vLLM starts")
         log = self.folder / log_name(row.name, "serve")
-        with serve(config, log) as endpoint, watched(endpoint.pid, self.device) as memory:
+        with serve(config, log, hints=HINTS, say=self.say) as endpoint, watched(endpoint.pid, self.device) as memory:
             target = HttpTarget(
                 endpoint.address, endpoint.model, api=self.config.api, count_tokens=self.sent.count_tokens(row)
             )
@@ -130,21 +136,22 @@ def serve_config(house: House, row: Entry) -> ServeConfig:
     )
 
 
-def fit_together(rows: Sequence[Entry], config: BenchConfig, device: str, available_bytes: int) -> bool:
+def fit_together(house: House, rows: Sequence[Entry], available_bytes: int) -> bool:
     """Whether all servers may run at the same time: asked for, or memory allows it.
 
     Args:
+        house: What they would be started with.
         rows: The models.
-        config: What was asked for.
-        device: On a GPU the servers share its memory, so that only its owner knows; then they do unless asked.
-        available_bytes: Memory that is free now.
+        available_bytes: Memory that is free now. On a GPU the servers share its memory, and start together unless asked
+            not to.
     """
-    if config.servers != "auto":
-        return config.servers == "together"
-    if device != "cpu":
+    if house.config.servers != "auto":
+        return house.config.servers == "together"
+    if house.device != "cpu":
         return True
-    needed = sum(weights_bytes(row) + OVERHEAD for row in rows if row.runner == "vllm")
-    return needed <= available_bytes
+    served = [row for row in rows if row.runner == "vllm"]
+    caches = sum(serve_config(house, row).kv_cache_bytes or 0 for row in served)
+    return sum(weights_bytes(row) + OVERHEAD for row in served) + caches <= available_bytes
 
 
 def weights_bytes(row: Entry) -> int:
