@@ -1,4 +1,4 @@
-"""How fast models are under load: the text of `bench.md`, and the table in the terminal."""
+"""How fast models are under load: the text of `bench.md`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from distill_eval.report import escape, numbers
+from distill_eval.report.bench_rows import (
+    BATCH_HEADINGS,
+    batch_rows,
+    decisive,
+    headings,
+    rate,
+    rows,
+    sentence,
+    speedup,
+    swept,
+)
 from distill_eval.report.sections import how_to_repeat, plain_table
-from distill_eval.schema.bench import BenchedModel, BenchRun, Latency, LoadResult, Ratio, Sweep
+from distill_eval.schema.bench import BenchRun, Latency, LoadResult
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 TEXT = "bench.md"
-SLOWER = "slower"
-BASELINE = "1 (baseline)"
 MEASURES: tuple[tuple[str, Callable[[LoadResult], Latency | None]], ...] = (
     ("TTFT", lambda one: one.metrics.ttft_ms),
     ("TPOT", lambda one: one.metrics.tpot_ms),
@@ -23,34 +32,6 @@ MEASURES: tuple[tuple[str, Callable[[LoadResult], Latency | None]], ...] = (
     ("TTFT from the schedule", lambda one: one.metrics.scheduled_ttft_ms),
     ("E2EL from the schedule", lambda one: one.metrics.scheduled_e2el_ms),
 )
-
-
-def speedup(found: Ratio | None) -> str:
-    """E.g. `1.90x [1.70, 2.10]`; `-` where there is none."""
-    if found is None:
-        return numbers.UNDEFINED
-    if found.ci_low is None or found.ci_high is None:
-        return f"{numbers.fixed(found.value, 2)}x"
-    interval = f"[{numbers.fixed(found.ci_low, 2)}, {numbers.fixed(found.ci_high, 2)}]"
-    return f"{numbers.fixed(found.value, 2)}x {interval}"
-
-
-def decisive(one: LoadResult) -> Ratio | None:
-    """The speedup that a load tells: throughput where the load follows the server, else the time per token."""
-    return one.tpot_speedup if one.load.kind == "open" else one.output_throughput_speedup
-
-
-def sentence(model: BenchedModel) -> str:
-    """A model's speedups in words; what is slower in bold."""
-    speedups = [(decisive(one), one.load.label) for one in model.results]
-    speedups += [(one.speedup, f"batch size {one.batch_size}") for one in model.classifier_results]
-    parts = []
-    for found, where in speedups:
-        if found is not None:
-            text = f"{speedup(found)} at {escape.text(where)}"
-            parts.append(f"**{text}: {SLOWER}**" if found.is_slower else text)
-    said = "; ".join(parts) or "no speedup was measured"
-    return f"{escape.name(model.name)}: {said}."
 
 
 # ---- the page
@@ -96,45 +77,6 @@ def _sentences(run: BenchRun) -> str:
     return "\n".join(f"- {sentence(model)}" for model in run.models[1:])
 
 
-HEADINGS = ("model", "engine", "load", "output tok/s", "req/s", "TTFT p50 / p99, ms", "TPOT p50 / p99, ms")
-
-
-def headings(run: BenchRun) -> list[str]:
-    """Of the main table."""
-    return [*HEADINGS, *(["goodput req/s"] if run.goodput else []), "speedup"]
-
-
-def rows(run: BenchRun, show: Callable[[str], str], *, bold: bool) -> list[list[str]]:
-    """The main table: a row per model and load."""
-    found = []
-    for model in run.models:
-        for one in model.results:
-            cells = [show(model.name), model.engine, show(one.load.label)]
-            cells += [_rate(one.metrics.output_throughput, 1), _rate(one.metrics.request_throughput, 2)]
-            cells += [_pair(one.metrics.ttft_ms), _pair(one.metrics.tpot_ms)]
-            cells += [_rate(one.metrics.goodput, 2)] if run.goodput else []
-            found.append([*cells, BASELINE if model is run.models[0] else marked(decisive(one), bold=bold)])
-    return found
-
-
-def marked(found: Ratio | None, *, bold: bool) -> str:
-    """A speedup; what is slower is said, in bold where that can be."""
-    text = speedup(found)
-    if found is None or not found.is_slower:
-        return text
-    return f"**{text} {SLOWER}**" if bold else f"{text} {SLOWER}"
-
-
-def _rate(value: float | None, decimals: int) -> str:
-    return numbers.UNDEFINED if value is None else numbers.fixed(value, decimals)
-
-
-def _pair(latency: Latency | None) -> str:
-    if latency is None:
-        return numbers.UNDEFINED
-    return f"{numbers.fixed(latency.p50, 1)} / {numbers.fixed(latency.p99, 1)}"
-
-
 def _columns(names: Sequence[str], content: Sequence[Sequence[str]], text_columns: int) -> str:
     table = {name: [row[place] for row in content] for place, name in enumerate(names)}
     return plain_table(table, numeric=frozenset(names[text_columns:]))
@@ -148,20 +90,6 @@ def _table(run: BenchRun) -> str:
         if decisive(one) is None and one.unmeasured
     }
     return "\n\n".join([_columns(headings(run), rows(run, escape.text, bold=True), 3), *sorted(reasons)])
-
-
-BATCH_HEADINGS = ("model", "engine", "batch size", "texts/s", "p50 / p99 of a batch, ms", "tokenization", "speedup")
-
-
-def batch_rows(run: BenchRun, show: Callable[[str], str], *, bold: bool) -> list[list[str]]:
-    """The table of models that read whole texts: a row per model and batch size."""
-    found = []
-    for model in run.models:
-        for one in model.classifier_results:
-            cells = [show(model.name), model.engine, str(one.batch_size), numbers.fixed(one.texts_per_second, 1)]
-            cells += [_pair(one.batch_ms), numbers.percent(one.tokenize_share)]
-            found.append([*cells, BASELINE if model is run.models[0] else marked(one.speedup, bold=bold)])
-    return found
 
 
 def _batches(run: BenchRun) -> str:
@@ -179,14 +107,6 @@ def _batches(run: BenchRun) -> str:
     return "\n\n".join([table, f"What was run: {said}. {floor}".strip()])
 
 
-def swept(sweep: Sweep) -> str:
-    """The highest rate in words."""
-    if sweep.highest_rate is None:
-        return "no rate keeps the limits"
-    least = "at least " if sweep.lowest_failed is None else ""
-    return f"{least}{numbers.fixed(sweep.highest_rate, 2)} req/s keep the limits"
-
-
 def _sweep(run: BenchRun) -> str:
     limits = ", ".join(f"{name} at most {value:g} ms" for name, value in run.goodput.items())
     content = []
@@ -198,7 +118,7 @@ def _sweep(run: BenchRun) -> str:
             [
                 escape.text(model.name),
                 swept(model.sweep),
-                _rate(failed, 2),
+                rate(failed, 2),
                 ", ".join(f"{one.request_rate:.2f}: {numbers.percent(one.good_share)}" for one in model.sweep.tried),
             ]
         )
@@ -230,7 +150,7 @@ def _counts(run: BenchRun) -> str:
         + [numbers.count(num) for num in (found.num_completed, found.num_errored, found.num_cancelled)]
         + [numbers.UNDEFINED if found.num_late is None else numbers.count(found.num_late)]
         + [numbers.count(num) for num in (found.num_retried, found.num_prompt_tokens, found.num_output_tokens)]
-        + [numbers.count(found.peak_concurrency), _rate(found.total_throughput, 1), numbers.fixed(found.duration_s, 1)]
+        + [numbers.count(found.peak_concurrency), rate(found.total_throughput, 1), numbers.fixed(found.duration_s, 1)]
         for model in run.models
         for one in model.results
         for found in (one.metrics,)
@@ -255,8 +175,8 @@ def _engines(run: BenchRun) -> str:
                 caching,
                 *(_size(value) for value in (memory.weights_bytes, memory.rest_bytes, memory.peak_bytes)),
                 numbers.UNDEFINED if memory.kv_cache_tokens is None else numbers.count(memory.kv_cache_tokens),
-                _rate(model.start_s, 1),
-                _rate(model.energy_j, 0),
+                rate(model.start_s, 1),
+                rate(model.energy_j, 0),
             ]
         )
     reasons = sorted({model.energy_reason for model in run.models if model.energy_reason})
@@ -285,27 +205,3 @@ DEFINITIONS = (
     "TTFT: from the send of a request to its first token. ITL: between chunks. TPOT: (E2EL - TTFT) / (output tokens - "
     "1). E2EL: to the last token. As in `vllm bench serve`; percentiles over the completed requests of all repeats."
 )
-
-
-# ---- the terminal
-
-
-def print_bench(run: BenchRun, console: Console) -> None:
-    """The main table, and what a reader has to know."""
-    from rich.table import Table
-
-    names, content = headings(run), rows(run, escape.clean, bold=False)
-    if any(model.classifier_results for model in run.models):
-        names, content = list(BATCH_HEADINGS), batch_rows(run, escape.clean, bold=False)
-    table = Table(title="Throughput and latency")
-    for place, name in enumerate(names):
-        table.add_column(name, justify="left" if place < 2 else "right", overflow="fold")
-    for row in content:
-        table.add_row(*row, style="bold" if SLOWER in row[-1] else None)
-    if content:
-        console.print(table, markup=False)
-    for model in run.models:
-        if model.sweep is not None:
-            console.print(f"{escape.clean(model.name)}: {swept(model.sweep)}", markup=False)
-    for finding in run.findings:
-        console.print(f"- {escape.clean(finding)}", markup=False)

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 def bench(config: BenchConfig, argv: Sequence[str]) -> int:
     """Measure how fast models are; 1 when a server was lost, 130 when Ctrl-C came, both with what was measured."""
     from distill_eval.pipeline.bench import bench as measure
-    from distill_eval.report.bench import print_bench
+    from distill_eval.report.bench_rows import print_bench
 
     done = measure(config, argv=argv, say=say)
     console = Console()

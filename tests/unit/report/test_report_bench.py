@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from distill_eval.report import bench
+from distill_eval.report import bench, bench_rows
 from distill_eval.schema.bench import (
     BenchedModel,
     BenchRun,
@@ -96,13 +96,13 @@ def test_the_table_marks_what_is_slower_and_nothing_that_may_not_be():
 def test_an_open_loop_is_judged_by_the_time_per_token():
     """Its throughput is that of the schedule."""
     opened = result(OPEN, throughput=UNSURE, tpot=FASTER)
-    assert bench.decisive(opened) is FASTER
-    assert bench.decisive(result(ONE, throughput=UNSURE, tpot=FASTER)) is UNSURE
+    assert bench_rows.decisive(opened) is FASTER
+    assert bench_rows.decisive(result(ONE, throughput=UNSURE, tpot=FASTER)) is UNSURE
 
 
 def test_two_repeats_have_no_interval():
-    assert bench.speedup(Ratio(value=2.0, ci_low=None, ci_high=None, pairs=(2.0, 2.0))) == "2.00x"
-    assert bench.speedup(None) == "-"
+    assert bench_rows.speedup(Ratio(value=2.0, ci_low=None, ci_high=None, pairs=(2.0, 2.0))) == "2.00x"
+    assert bench_rows.speedup(None) == "-"
 
 
 def test_what_was_not_measured_is_a_dash_with_its_reason():
@@ -142,7 +142,7 @@ def test_foreign_names_are_text():
 
 def test_the_terminal_shows_the_same_figures():
     console = Console(width=200, record=True, file=io.StringIO())
-    bench.print_bench(run(TEACHER, STUDENT, findings=("[bold]x",)), console)
+    bench_rows.print_bench(run(TEACHER, STUDENT, findings=("[bold]x",)), console)
     shown = console.export_text()
     assert "0.80x [0.70, 0.90] slower" in shown
     assert "- [bold]x" in shown
