@@ -124,7 +124,7 @@ def _named(where: str) -> Any:
 
 def _switches(name: str, kind: Any) -> Any:
     """With one form of each switch; those of `serve` also have --no-..., since a profile may have turned them on."""
-    return kind if name == "serve" else FlagCreatePairsOff[kind]
+    return kind if name == "serve" else Annotated[kind, FlagCreatePairsOff]
 
 
 def _verbs(argv: Sequence[str]) -> Any:

@@ -52,7 +52,7 @@ def _serve(options: ServeOptions) -> int:
     try:
         with server.serve(config, log, ready_s=options.ready_timeout, say=say, show=show) as endpoint:
             begun = True
-            say(_welcome(endpoint, key_variable(options, os.environ)))
+            say(welcome(endpoint, key_variable(options, os.environ)))
             _watch(endpoint)
     except (KeyboardInterrupt, SystemExit):
         if not begun:
@@ -86,7 +86,7 @@ def _show(text: str) -> None:
     sys.stdout.flush()
 
 
-def _welcome(endpoint: Endpoint, variable: str | None) -> str:
+def welcome(endpoint: Endpoint, variable: str | None) -> str:
     """Where it answers, what it is, and three ways to call it.
 
     Args:
