@@ -79,7 +79,7 @@ def test_the_image_hides_none_of_vllms_packages():
 
 
 def test_the_health_check_of_the_image_asks_no_proxy():
-    (words,) = {found for found in re.findall(r"^  CMD (\[.*\])$", DOCKERFILE, flags=re.MULTILINE)}
+    (words,) = set(re.findall(r"^  CMD (\[.*\])$", DOCKERFILE, flags=re.MULTILINE))
     answered = []
 
     class Handler(BaseHTTPRequestHandler):

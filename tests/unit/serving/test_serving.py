@@ -30,6 +30,7 @@ from distill_eval.serving.facts import EngineFacts, read
 from distill_eval.serving.log import Hints, advice, dtype, excerpt, last_line
 from distill_eval.verbs.serving import welcome
 
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ServeConfig(model=Path("/models/m"), served_name="m", port=8123, max_model_len=2048)
 LOG = """\
 (APIServer pid=31) INFO 11-26 17:10:11 [model.py:2152] Using max model len 2048
@@ -345,6 +346,23 @@ def test_the_log_of_a_failed_start_is_shown(tmp_path, monkeypatch):
     assert "".join(shown) == log.read_text()
     assert "".join(shown).startswith("loads\nTraceback")
     assert "ValueError: a head too many" in "".join(shown)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="holds the command at a pipe")
+def test_a_signal_before_the_start_is_an_end_of_our_own(tmp_path):
+    """As the first process of a container it would not end by a signal that it does not handle."""
+    pipe = tmp_path / "profile.toml"
+    os.mkfifo(pipe)
+    words = [sys.executable, "-m", "distill_eval.cli", "serve", "--model=m", f"--profile={pipe}"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    held = os.open(pipe, os.O_WRONLY)  # returns when the command reads
+    try:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    finally:
+        os.close(held)
+        process.kill()
+    assert (process.returncode, out, err) == (128 + signal.SIGTERM, b"", b"")
 
 
 def test_a_log_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
