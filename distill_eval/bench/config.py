@@ -19,6 +19,11 @@ from distill_eval.serving.config import OWN_KEY
 
 ENGINES = ("auto", "vllm", "hf", "onnx")
 DEFAULT_CONCURRENCY = ("1", "4", "16")
+GOOD_SHARE = 0.95
+SWEEP_S = 20.0
+"""What a rate of a sweep is held for, at least: a burst of a few requests is no rate."""
+SWEEP_PROMPTS = 32
+"""And for so many requests, of which one more or less is not the share that is asked for."""
 
 
 @record
@@ -39,14 +44,14 @@ class LoadConfig:
     """Search the highest request rate at which --goodput-share of the requests keep --goodput."""
     goodput: tuple[str, ...] = ()
     """Limits in milliseconds that a good request keeps, e.g. ttft:500,tpot:50; also e2el."""
-    goodput_share: float = 0.95
+    goodput_share: float = GOOD_SHARE
     """Share of the requests that must be good for --sweep."""
     ignore_eos: Literal["yes", "no", "both"] = "yes"
     """yes: answers have the full length, so that all models do the same work; no: models stop by themselves."""
 
     def __post_init__(self) -> None:
         for number in self.concurrency:
-            require(number.isdigit() and int(number) > 0, f"--concurrency {number}: expected 1 or more, e.g. 1,4,16")
+            require(_is_count(number), f"--concurrency {number}: expected 1 or more, e.g. 1,4,16")
         for rate in self.request_rate:
             _rate(rate)
         require(
@@ -59,6 +64,15 @@ class LoadConfig:
         )
         require(0 < self.goodput_share <= 1, f"--goodput-share {self.goodput_share:g}: expected above 0, at most 1")
         require(bool(self.goodput) or not self.sweep, "--sweep needs limits, e.g. --goodput ttft:500,tpot:50")
+        require(self.sweep or self.goodput_share == GOOD_SHARE, "--goodput-share belongs to --sweep")
+        require(
+            not self.sweep or (self.arrival != "trace" and self.ignore_eos != "both"),
+            "--sweep chooses the rates: --arrival poisson, constant or gamma, and --ignore-eos yes or no",
+        )
+        require(
+            self.arrival in ("poisson", "trace") or bool(self.request_rate) or self.sweep,
+            f"--arrival {self.arrival} belongs to --request-rate or --sweep",
+        )
 
     @property
     def loads(self) -> tuple[Load, ...]:
@@ -75,14 +89,14 @@ class LoadConfig:
                 found.append(Load(kind="offline", ignore_eos=ignore_eos))
         return tuple(dict.fromkeys(found))
 
-    def open_load(self, rate: float, ignore_eos: bool = True) -> Load:
+    def open_load(self, rate: float, ignore_eos: bool | None = None) -> Load:
         """An open loop of this rate."""
         return Load(
             kind="open",
             request_rate=rate,
             arrival=self.arrival,
             burstiness=self.burstiness,
-            ignore_eos=ignore_eos,
+            ignore_eos=self.ignore_eos != "no" if ignore_eos is None else ignore_eos,
         )
 
 
@@ -145,8 +159,16 @@ class BenchConfig:
         for name in self.engine:
             if name not in ENGINES:
                 unknown("--engine", name, ENGINES)
+        trace = self.prompts.dataset_name == "trace"
         require(
-            len(self.engine) in (1, len(self.model)),
+            self.load.arrival != "trace" or trace, "--arrival trace needs --dataset-name trace, which has the times"
+        )
+        require(
+            not self.endpoint or (self.engine, self.prefix_caching, self.servers) == (("auto",), "off", "auto"),
+            "--endpoint: the server runs already, so --engine, --prefix-caching and --servers are its owner's",
+        )
+        require(
+            len(self.engine) in (1, len(self.model) or len(self.engine)),
             f"--engine has {len(self.engine)} names and --model {len(self.model)}: expected one for all, or one each",
         )
         require(
@@ -154,7 +176,7 @@ class BenchConfig:
             f"--endpoint has {len(self.endpoint)} addresses and --model {len(self.model)} names: expected one each",
         )
         for number in self.batch_size:
-            require(number.isdigit() and int(number) > 0, f"--batch-size {number}: expected 1 or more, e.g. 1,8,32")
+            require(_is_count(number), f"--batch-size {number}: expected 1 or more, e.g. 1,8,32")
         self._check_numbers()
 
     def _check_numbers(self) -> None:
@@ -168,9 +190,15 @@ class BenchConfig:
             require(value is None or value >= least, f"{option} {value}: expected {least} or more")
         require(0 < self.timeout < math.inf, f"--timeout {self.timeout:g}: expected seconds above 0")
 
-    def num_prompts_of(self, load: Load) -> int:
+    def num_prompts_of(self, load: Load, *, is_sweep: bool = False) -> int:
         """Requests of one measurement."""
+        if is_sweep and load.request_rate is not None:
+            return max(self.num_prompts or SWEEP_PROMPTS, math.ceil(SWEEP_S * load.request_rate))
         return self.num_prompts or max(16, 4 * (load.concurrency or 1))
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) > 0
 
 
 def _rate(text: str) -> float:

@@ -34,6 +34,8 @@ class Running(NamedTuple):
     facts: Facts
     peak_bytes: Callable[[], int | None]
     """Most memory that its processes took so far."""
+    last_words: Callable[[], str] = lambda: ""
+    """The end of its log, where we have it."""
 
 
 Open = Callable[[Entry], AbstractContextManager[Running]]
@@ -50,6 +52,7 @@ class Pool:
         """Of every model that has run, by name; the first start's."""
         self.peaks: dict[str, int] = {}
         """Most memory seen, in bytes; of models whose processes are ours."""
+        self.num_starts: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +77,7 @@ class Pool:
         found = stack.enter_context(self._open(entry))
         self._stacks[entry.name], self._running[entry.name] = stack, found
         self.facts.setdefault(entry.name, found.facts)
+        self.num_starts[entry.name] = self.num_starts.get(entry.name, 0) + 1
         return found
 
     def end(self, name: str) -> None:

@@ -18,12 +18,12 @@ from distill_eval.bench.plan import turns
 from distill_eval.bench.pool import Facts, Pool
 from distill_eval.bench.runners import House, fit_together
 from distill_eval.bench.sent import Sent
-from distill_eval.bench.session import NOT_MEASURED, Ended, Energy, Session, SweepRule
+from distill_eval.bench.session import NOT_MEASURED, Ended, Energy, Session, SweepRule, turn_name
 from distill_eval.bench.summary import Raw
 from distill_eval.bench.target import Rules
 from distill_eval.bench.timings import read_timings, write_timings
 from distill_eval.device import choose_device
-from distill_eval.errors import ArtifactError, UsageError, require
+from distill_eval.errors import ArtifactError, DistillEvalError, UsageError, require
 from distill_eval.record import from_json, to_json
 from distill_eval.schema.bench import BenchedModel, BenchRun
 from distill_eval.schema.timing import Load
@@ -70,6 +70,10 @@ def run(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None],
     loads = () if whole_texts else config.load.loads
     if not whole_texts:
         _require_some_load(rows, loads, config)
+    require(
+        config.api == "completions" or all(row.runner in ("vllm", "endpoint") for row in rows),
+        "--api chat: engines without a server have no chat template, so that prompts would differ. Leave it out",
+    )
     sent = Sent(config, rows, say)
     with alone(folder):
         sent.check(loads)
@@ -125,13 +129,17 @@ class _Bench:
                 ended = why
             except KeyboardInterrupt:  # between two windows
                 ended = Ended("interrupted", interrupted=True)
+            except DistillEvalError as error:  # a model that does not start takes nothing from those that were measured
+                if not any(window.phase == "measured" for window in session.windows):
+                    raise
+                ended = Ended(str(error))
         frame = self._frame(pool, session, complete=ended is None)
         write_timings(self.folder / TIMINGS, session.timings, session.windows, _notes(frame, self._said()))
         return Done(assemble(frame, session.raw, self._said()), ended)
 
     def read(self, say: Callable[[str], None]) -> Done:
         """The same of models that read whole texts; their timings are few, and all in the record."""
-        prompts = self.sent.draw(ONE_STREAM, 0)
+        prompts = self.sent.draw(ONE_STREAM, turn_name("measured", 0))
         models, ended = classifiers.measure(self.config, self.rows, prompts, self.folder, self.device, say)
         return Done(self._record(models, complete=ended is None), ended)
 
@@ -205,6 +213,9 @@ def again(path: Path, config: BenchConfig) -> BenchRun:
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} does not say what was measured") from error
     goodput = parse_goodput(config.load.goodput) or frame.goodput
+    if goodput != frame.goodput and any(model.sweep for model in frame.models):
+        frame = replace(frame, models=tuple(replace(model, sweep=None) for model in frame.models))
+        said.append("the sweep was of other limits, and is left out")
     return assemble(replace(frame, goodput=goodput), Raw(found.windows, found.timings), said)
 
 

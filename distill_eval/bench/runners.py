@@ -21,7 +21,7 @@ from distill_eval.provenance import engine_version
 from distill_eval.schema.timing import Load
 from distill_eval.serving.config import GIB, ServeConfig, kv_cache_bytes
 from distill_eval.serving.folder import describe
-from distill_eval.serving.log import Hints
+from distill_eval.serving.log import Hints, excerpt
 from distill_eval.serving.memory import watched
 from distill_eval.serving.server import free_port, serve
 
@@ -32,6 +32,10 @@ HINTS = Hints(
     memory="Free memory, type --servers in-turn, or lower --concurrency or --max-model-len (now {max_model_len})",
     unsupported="vLLM does not serve this model or scheme here: --engine hf runs it in its own process",
 )
+OPEN_STREAMS = 16
+"""For so many requests at once an open load's server has room; more of them wait."""
+ENGINE_OVERHEAD = GIB
+"""Of an engine in a process of its own, besides the weights."""
 GPU_SHARE = 0.9
 """Of a GPU's memory, for all servers together; vLLM's default for one."""
 
@@ -79,7 +83,7 @@ class House(NamedTuple):
                 rest_bytes=memory.rest.num_bytes,
                 kv_cache_tokens=endpoint.engine.kv_cache_tokens,
             )
-            yield Running(target, facts, lambda: memory.peak.num_bytes)
+            yield Running(target, facts, lambda: memory.peak.num_bytes, lambda: _end_of(log))
 
     @contextmanager
     def _engine(self, row: Entry) -> Iterator[Running]:
@@ -101,7 +105,7 @@ class House(NamedTuple):
                 weights_bytes=weights_bytes(row),
                 rest_bytes=memory.rest.num_bytes,
             )
-            yield Running(target, facts, lambda: memory.peak.num_bytes)
+            yield Running(target, facts, lambda: memory.peak.num_bytes, lambda: _end_of(log))
 
     @contextmanager
     def _endpoint(self, row: Entry) -> Iterator[Running]:
@@ -118,7 +122,7 @@ def serve_config(house: House, row: Entry) -> ServeConfig:
     """What a row's server is asked for: the context that the prompts need, and keys and values for all streams."""
     assert row.folder is not None
     config, length = house.config, house.sent.max_model_len
-    streams = max((load.concurrency or 1 for load in house.loads), default=1)
+    streams = max((load.concurrency or OPEN_STREAMS for load in house.loads), default=OPEN_STREAMS)
     is_cpu = house.device == "cpu"
     room = kv_cache_bytes(describe(row.folder).config, length * streams, config.dtype)
     return ServeConfig(
@@ -151,7 +155,8 @@ def fit_together(house: House, rows: Sequence[Entry], available_bytes: int) -> b
         return True
     served = [row for row in rows if row.runner == "vllm"]
     caches = sum(serve_config(house, row).kv_cache_bytes or 0 for row in served)
-    return sum(weights_bytes(row) + OVERHEAD for row in served) + caches <= available_bytes
+    others = sum(weights_bytes(row) + ENGINE_OVERHEAD for row in rows if row.runner in ("hf", "onnx"))
+    return sum(weights_bytes(row) + OVERHEAD for row in served) + caches + others <= available_bytes
 
 
 def weights_bytes(row: Entry) -> int:
@@ -159,6 +164,10 @@ def weights_bytes(row: Entry) -> int:
     if row.folder is None:
         return 0
     return checkpoint.weight_bytes(row.folder) or sum(file.stat().st_size for file in graph_files(row.folder))
+
+
+def _end_of(log: Path) -> str:
+    return excerpt(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ""
 
 
 def log_name(name: str, what: str) -> str:

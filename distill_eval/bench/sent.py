@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import os
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from distill_eval.bench.config import BenchConfig
+from distill_eval.bench.endpoint import check
 from distill_eval.bench.entries import Entry
 from distill_eval.bench.plan import MAX_WARMUP
 from distill_eval.bench.prompts import check_contexts, draw, source
+from distill_eval.bench.session import WARMUP, turn_name
 from distill_eval.engine.load import Found, read_facts
 from distill_eval.errors import ModelError, UsageError, boundary, require
 from distill_eval.schema.bench import PromptSource
@@ -47,8 +51,8 @@ class Sent:
         prompts = [
             prompt
             for load in loads or (self._config.load.open_load(1.0),)
-            for repeat in range(-MAX_WARMUP, self._config.repeats)
-            for prompt in self.draw(load, repeat)
+            for name in self._turns()
+            for prompt in self.draw(load, name)
         ]
         contexts = {row.name: self._context(row) for row in self._rows}
         check_contexts(prompts, contexts)
@@ -64,7 +68,7 @@ class Sent:
     def source(self, loads: Sequence[Load]) -> PromptSource:
         """What is sent in the first repeat of the first load."""
         load = loads[0] if loads else self._config.load.open_load(1.0)
-        prompts = self.draw(load, 0)
+        prompts = self.draw(load, turn_name("measured", 0))
         return source(self._config.prompts.dataset_name, prompts, ignore_eos=load.ignore_eos, seed=self._config.seed)
 
     def count_tokens(self, row: Entry) -> Callable[[str], int] | None:
@@ -72,14 +76,21 @@ class Sent:
         tokenizer = self._tokenizer if row == self._rows[0] else _tokenizer(self._config, row)
         return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _draw(self, load: Load, repeat: int) -> tuple[Prompt, ...]:
-        num = self._config.num_prompts_of(load)
-        seed = self._config.seed * 1000 + MAX_WARMUP + repeat
+    def _turns(self) -> list[str]:
+        again = [turn_name("measured", repeat, again=True) for repeat in range(self._config.repeats)]
+        first = [turn_name("measured", repeat) for repeat in range(self._config.repeats)]
+        return [*(turn_name("warmup", WARMUP - number) for number in range(MAX_WARMUP)), *first, *again]
+
+    def _draw(self, load: Load, name: str) -> tuple[Prompt, ...]:
+        num = self._config.num_prompts_of(load, is_sweep=name.startswith("sweep"))
+        seed = zlib.crc32(f"{self._config.seed} {load.label} {name}".encode())
         return draw(self._config.prompts, self._tokenizer, num, seed, say=self._say)
 
     def _context(self, row: Entry) -> int:
-        if row.folder is None:
-            return self._config.max_model_len or NO_LIMIT
+        if row.address is not None:
+            served = check(row.address, row.ref, os.environ.get(self._config.api_key_variable))
+            return served.max_model_len or self._config.max_model_len or NO_LIMIT
+        assert row.folder is not None
         facts = read_facts(Found(ModelRef.parse(row.ref), row.folder, "onnx" if row.runner == "onnx" else "hf"))
         return facts.max_length or NO_LIMIT
 
@@ -87,7 +98,7 @@ class Sent:
 def _tokenizer(config: BenchConfig, row: Entry) -> Any:
     from transformers import AutoTokenizer
 
-    where = config.tokenizer or (str(row.folder) if row.folder is not None else row.ref)
+    where = str(row.folder) if row.folder is not None else config.tokenizer or row.ref
     try:
         with boundary(ModelError, f"cannot load the tokenizer of {row.name} from {where}"):
             return AutoTokenizer.from_pretrained(where, trust_remote_code=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from distill_eval.bench.entries import Entry
@@ -15,8 +15,8 @@ from distill_eval.schema.bench import RateTried, Sweep
 from distill_eval.schema.timing import Load, Phase, Prompt, RequestTiming, Window
 from distill_eval.serving.energy import Meter, metered
 
-Draw = Callable[[Load, int], Sequence[Prompt]]
-"""The prompts of a load in a repeat, the same for every model; fresh ones in each repeat, so that no cache helps."""
+Draw = Callable[[Load, str], Sequence[Prompt]]
+"""The prompts of a load in a turn of this name, the same for every model; fresh in each, so that no cache helps."""
 WARMUP = -1
 """The repeat of what warms up."""
 
@@ -24,7 +24,7 @@ WARMUP = -1
 class Ended(Exception):  # noqa: N818 - no error: the run ends with what it has
     """A model's server is gone, or Ctrl-C came; what was measured is kept."""
 
-    def __init__(self, why: str, *, interrupted: bool) -> None:
+    def __init__(self, why: str, *, interrupted: bool = False) -> None:
         super().__init__(why)
         self.interrupted = interrupted
 
@@ -66,7 +66,7 @@ class Session:
         self._entries, self._pool, self._draw, self._rules = entries, pool, draw, rules
         self._seed, self._meter, self._keep, self._say = seed, meter, keep, say
         self._zero = time.perf_counter()
-        self._warm: set[tuple[str, Load]] = set()
+        self._warm: set[tuple[str, int, Load]] = set()
         self.windows: list[Window] = []
         self.timings: list[RequestTiming] = []
         self.energy: dict[str, Energy] = {}
@@ -100,7 +100,8 @@ class Session:
         One stream comes first: where even its requests are not good, no rate is, and else the search begins at the rate
         at which it went.
         """
-        alone = self._try(entry, Load(kind="closed", concurrency=1), rule)
+        one_stream = Load(kind="closed", concurrency=1, ignore_eos=rule.open_load(1.0).ignore_eos)
+        alone = self._try(entry, one_stream, rule)
         tried = {} if alone.good_share >= rule.share else {alone.request_rate: alone}
         while True:
             held = [rate for rate, one in tried.items() if one.good_share >= rule.share]
@@ -109,14 +110,8 @@ class Session:
             if rate is None:
                 break
             tried[rate] = self._try(entry, rule.open_load(rate), rule)
-        best = max((rate for rate in held if not failed or rate < min(failed)), default=None)
-        above = [rate for rate in failed if best is None or rate > best]
-        self.sweeps[entry.name] = Sweep(
-            wanted_share=rule.share,
-            highest_rate=best,
-            lowest_failed=min(above, default=None),
-            tried=tuple(tried[rate] for rate in sorted(tried)),
-        )
+            self.sweeps[entry.name] = _swept(tried, rule.share)
+        self.sweeps[entry.name] = _swept(tried, rule.share)
 
     def _try(self, entry: Entry, load: Load, rule: SweepRule) -> RateTried:
         self._warm_up(entry, load)
@@ -130,14 +125,17 @@ class Session:
 
     def _warm_up(self, entry: Entry, load: Load) -> None:
         """Repeat the load until two windows in a row are alike: compilation, caches and frequencies have settled."""
-        running = self._pool.get(entry)
-        key = (f"{entry.name} {id(running)}", load)
+        self._pool.get(entry)
+        key = (entry.name, self._pool.num_starts[entry.name], load)
         if key in self._warm:
             return
         rates: list[float] = []
         streams = load.concurrency or 1
         while len(rates) < MAX_WARMUP and not is_steady(rates):
             window = self._window(entry, load, WARMUP - len(rates), "warmup", at_most=max(2, 2 * streams))
+            if not any(timing.status == "completed" for timing in self.timings if timing.window == window.number):
+                reason = next((timing.reason for timing in self.timings if timing.window == window.number), None)
+                raise Ended(f"{entry.name} at {load.label}: no request of the warm-up completed ({reason})")
             rates.append(Summary(self.raw, {}).single(window).output_throughput or 0.0)
         if not is_steady(rates):
             self._say(f"{entry.name} at {load.label} is not steady after {len(rates)} windows of warm-up")
@@ -155,7 +153,7 @@ class Session:
     ) -> Window:
         running = self._pool.get(entry)
         number = len(self.windows)
-        prompts = self._draw(load, repeat)[:at_most]
+        prompts = self._draw(load, turn_name(phase, repeat, again=again))[:at_most]
         seed = self._seed + MAX_WARMUP + repeat
         with metered(self._meter()) as meter:
             done = running.target.measure(load, prompts, self._rules, window=number, zero=self._zero, seed=seed)
@@ -173,18 +171,41 @@ class Session:
             again=again,
             began_s=done.began_s,
             ended_s=done.ended_s,
+            complete=not (done.interrupted or done.lost),
             loop_lag_ms=done.loop_lag_ms,
             client_cpu=done.client_cpu,
         )
         self.windows.append(window)
         self.timings.extend(done.timings)
         self._keep(self.raw)
-        _check_ended(entry, load, done)
+        _check_ended(entry, load, done, running.last_words)
         return window
 
 
-def _check_ended(entry: Entry, load: Load, done: Measured) -> None:
+def _swept(tried: Mapping[float, RateTried], share: float) -> Sweep:
+    """What the rates so far tell: the highest that held below all that failed."""
+    held = [rate for rate, one in tried.items() if one.good_share >= share]
+    failed = [rate for rate, one in tried.items() if one.good_share < share]
+    best = max((rate for rate in held if not failed or rate < min(failed)), default=None)
+    above = [rate for rate in failed if best is None or rate > best]
+    return Sweep(
+        wanted_share=share,
+        highest_rate=best,
+        lowest_failed=min(above, default=None),
+        tried=tuple(tried[rate] for rate in sorted(tried)),
+    )
+
+
+def turn_name(phase: Phase, repeat: int, *, again: bool = False) -> str:
+    """What the prompts of a turn are drawn for."""
+    return f"{phase} {repeat}{' again' if again else ''}"
+
+
+def _check_ended(entry: Entry, load: Load, done: Measured, last_words: Callable[[], str]) -> None:
     if done.interrupted:
         raise Ended("interrupted", interrupted=True)
     if done.lost:
-        raise Ended(f"{entry.name} at {load.label}: the server is gone", interrupted=False)
+        said = last_words()
+        raise Ended(
+            f"{entry.name} at {load.label}: the server is gone" + (f'. Its last lines: "{said}"' if said else "")
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from distill_eval.bench.metrics import metrics
@@ -10,8 +11,8 @@ from distill_eval.bench.ratios import ratio
 from distill_eval.schema.bench import LoadMetrics, LoadResult, NoiseFloor, Ratio
 from distill_eval.schema.timing import Load, RequestTiming, Window
 
-NOT_COMPLETED = "a repeat has no completed request"
-NO_COMMON_REPEAT = "it has no repeat in common with the baseline"
+NO_COMMON_REPEAT = "no repeat was measured to its end with it and with the baseline"
+ONE_TOKEN = "answers of one token have no time per token"
 BUSY_LAG_MS = 10.0
 """99th percentile of the event loop's lateness above which client and server are not told apart."""
 BUSY_CPU = 0.9
@@ -43,7 +44,21 @@ class Summary:
         self._single: dict[int, LoadMetrics] = {}
 
     def pooled(self, windows: Sequence[Window]) -> LoadMetrics:
-        """Of several windows of one load together."""
+        """Of several windows of one load together; a window that was cut short counts requests, and tells no rate."""
+        found, whole = self._metrics(windows), [window for window in windows if window.complete]
+        if not whole or len(whole) == len(windows):
+            return found
+        rates = self._metrics(whole)
+        return replace(
+            found,
+            duration_s=rates.duration_s,
+            request_throughput=rates.request_throughput,
+            output_throughput=rates.output_throughput,
+            total_throughput=rates.total_throughput,
+            goodput=rates.goodput,
+        )
+
+    def _metrics(self, windows: Sequence[Window]) -> LoadMetrics:
         found = [timing for window in windows for timing in self._timings.get(window.number, [])]
         return metrics(found, windows, goodput=self._goodput)
 
@@ -73,8 +88,9 @@ class Summary:
         found = []
         for load in loads:
             pairs, _ = self._pairs(self._raw.of(baseline, load, again=True), self._raw.of(baseline, load))
-            if "output_throughput" in pairs:
-                found.append(NoiseFloor(load=load, output_throughput=ratio(pairs["output_throughput"])))
+            measure = "tpot" if load.kind == "open" else "output_throughput"
+            if measure in pairs:
+                found.append(NoiseFloor(load=load, ratio=ratio(pairs[measure])))
         return tuple(found)
 
     def _pairs(
@@ -82,17 +98,18 @@ class Summary:
     ) -> tuple[dict[str, list[float]], str | None]:
         """Ratios repeat by repeat, above 1 where ours is faster, by measure; why there are none."""
         common = sorted(ours.keys() & theirs.keys())
-        if not common:
+        whole = [repeat for repeat in common if ours[repeat].complete and theirs[repeat].complete]
+        measured = [(self.single(ours[repeat]), self.single(theirs[repeat])) for repeat in whole]
+        both = [(one, other) for one, other in measured if one.num_completed and other.num_completed]
+        if not both:
             return {}, NO_COMMON_REPEAT
-        both = [(self.single(ours[repeat]), self.single(theirs[repeat])) for repeat in common]
-        if any(not one.num_completed or not other.num_completed for one, other in both):
-            return {}, NOT_COMPLETED
         found = {
             "output_throughput": [_over(one.output_throughput, other.output_throughput) for one, other in both],
             "tpot": [_over(_p50(other.tpot_ms), _p50(one.tpot_ms)) for one, other in both],
             "ttft": [_over(_p50(other.ttft_ms), _p50(one.ttft_ms)) for one, other in both],
         }
-        return {name: [pair for pair in pairs if pair] for name, pairs in found.items() if all(pairs)}, None
+        known = {name: [pair for pair in pairs if pair] for name, pairs in found.items() if all(pairs)}
+        return known, None if "tpot" in known else ONE_TOKEN
 
 
 def _result(load: Load, pooled: LoadMetrics, pairs: Mapping[str, Sequence[float]], reason: str | None) -> LoadResult:

@@ -39,12 +39,18 @@ def bench(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None
 
     folder, ended = config.output_dir.expanduser(), None
     if config.from_timings is not None:
-        run = stage.again(config.from_timings.expanduser(), config)
+        source = config.from_timings.expanduser()
+        own = folder.resolve() == source.parent.resolve()
+        require(
+            own or not (folder / stage.ARTIFACT).exists(),
+            f"--output-dir {folder} holds another benchmark: name another folder, e.g. --output-dir {source.parent}",
+        )
+        run = stage.again(source, config)
     else:
         if not config.model and not config.endpoint:
             found = newest(Path())
             say(f"Models of {found.source}: {', '.join(found.models)}")
-            config = replace(config, model=found.models)
+            config = replace(config, model=found.models)  # checks the number of --engine again
         require(bool(config.model), "--endpoint needs the models' names there, e.g. --model NAME")
         run, ended = stage.run(config, argv=argv, say=say, names=short_names)
     path = folder / report.TEXT

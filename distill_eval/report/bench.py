@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from distill_eval.report import escape, numbers
 from distill_eval.report.sections import how_to_repeat, plain_table
-from distill_eval.schema.bench import BenchedModel, BenchRun, Latency, LoadResult, Ratio
+from distill_eval.schema.bench import BenchedModel, BenchRun, Latency, LoadResult, Ratio, Sweep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -179,26 +179,34 @@ def _batches(run: BenchRun) -> str:
     return "\n\n".join([table, f"What was run: {said}. {floor}".strip()])
 
 
+def swept(sweep: Sweep) -> str:
+    """The highest rate in words."""
+    if sweep.highest_rate is None:
+        return "no rate keeps the limits"
+    least = "at least " if sweep.lowest_failed is None else ""
+    return f"{least}{numbers.fixed(sweep.highest_rate, 2)} req/s keep the limits"
+
+
 def _sweep(run: BenchRun) -> str:
     limits = ", ".join(f"{name} at most {value:g} ms" for name, value in run.goodput.items())
     content = []
     for model in run.models:
         if model.sweep is None:
             continue
-        best, failed = model.sweep.highest_rate, model.sweep.lowest_failed
+        failed = model.sweep.lowest_failed
         content.append(
             [
                 escape.text(model.name),
-                _rate(best, 2),
+                swept(model.sweep),
                 _rate(failed, 2),
                 ", ".join(f"{one.request_rate:.2f}: {numbers.percent(one.good_share)}" for one in model.sweep.tried),
             ]
         )
     share = next(model.sweep.wanted_share for model in run.models if model.sweep is not None)
     head = f"## Highest rate at which {numbers.round_percent(share)} of the requests keep {limits}"
-    names = ["model", "highest req/s that holds", "lowest that does not", "share by rate"]
+    names = ["model", "highest rate", "lowest req/s that does not", "share by rate"]
     table = {name: [row[place] for row in content] for place, name in enumerate(names)}
-    return head + "\n\n" + plain_table(table, numeric=frozenset(names[1:3]))
+    return head + "\n\n" + plain_table(table, numeric=frozenset(names[2:3]))
 
 
 def _latencies(run: BenchRun) -> str:
@@ -261,7 +269,7 @@ def _size(num_bytes: int | None) -> str:
 
 
 def _noise(run: BenchRun) -> str:
-    lines = [f"- {escape.text(one.load.label)}: {speedup(one.output_throughput)}" for one in run.noise]
+    lines = [f"- {escape.text(one.load.label)}: {speedup(one.ratio)}" for one in run.noise]
     return (
         "## Noise floor\n\nThe baseline against itself, measured a second time at the end of each repeat: ratios as "
         "far from 1 as these say nothing.\n\n" + "\n".join(lines)
@@ -287,13 +295,17 @@ def print_bench(run: BenchRun, console: Console) -> None:
     from rich.table import Table
 
     names, content = headings(run), rows(run, escape.clean, bold=False)
-    if not run.loads:
+    if any(model.classifier_results for model in run.models):
         names, content = list(BATCH_HEADINGS), batch_rows(run, escape.clean, bold=False)
     table = Table(title="Throughput and latency")
     for place, name in enumerate(names):
         table.add_column(name, justify="left" if place < 2 else "right", overflow="fold")
     for row in content:
         table.add_row(*row, style="bold" if SLOWER in row[-1] else None)
-    console.print(table, markup=False)
+    if content:
+        console.print(table, markup=False)
+    for model in run.models:
+        if model.sweep is not None:
+            console.print(f"{escape.clean(model.name)}: {swept(model.sweep)}", markup=False)
     for finding in run.findings:
         console.print(f"- {escape.clean(finding)}", markup=False)

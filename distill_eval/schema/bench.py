@@ -188,7 +188,8 @@ class NoiseFloor:
     """The baseline against itself: what a ratio of 1 looks like on this machine."""
 
     load: Load
-    output_throughput: Ratio
+    ratio: Ratio
+    """Of what the load's speedups are of: output throughput, and of an open loop the time per token."""
 
 
 @record

@@ -120,6 +120,8 @@ class Window:
     """The first model measured a second time in its repeat, for the noise floor."""
     began_s: float
     ended_s: float
+    complete: bool = True
+    """False: Ctrl-C or the server's end cut it short, so that it tells no rate."""
     loop_lag_ms: float | None = None
     """99th percentile of how late the client's own event loop ran; `None` without one."""
     client_cpu: float | None = None

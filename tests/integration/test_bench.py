@@ -61,7 +61,7 @@ def test_a_server_twice_as_fast_is_found_to_be(tmp_path, tokenizer, capsys):
     assert first.results[0].metrics.tpot_ms.p50 == pytest.approx(10.0, rel=0.25)
     assert run.complete
     assert [floor.load.label for floor in run.noise] == ["concurrency 1", "concurrency 4"]
-    assert run.noise[0].output_throughput.value == pytest.approx(1.0, rel=0.25)
+    assert run.noise[0].ratio.value == pytest.approx(1.0, rel=0.25)
     assert "concurrency 4" in (output / "bench.md").read_text()
     assert "speedup" in capsys.readouterr().out
 

@@ -84,8 +84,8 @@ class House:
             self.log.append(f"end {one.name}")
 
 
-def draw(load, repeat):
-    return [Prompt(text=f"{load.label} {repeat} {num}", num_tokens=8, max_tokens=NUM_TOKENS) for num in range(6)]
+def draw(load, turn):
+    return [Prompt(text=f"{load.label} {turn} {num}", num_tokens=8, max_tokens=NUM_TOKENS) for num in range(6)]
 
 
 def make_session(house, pool, kept, said=None):
@@ -120,7 +120,7 @@ def test_twice_as_fast_comes_out_as_two():
     assert teacher.results[0].output_throughput_speedup is None
     assert teacher.results[0].metrics.num_completed == 18
     assert teacher.results[0].metrics.tpot_ms.p50 == pytest.approx(20.0)
-    assert [noise.output_throughput.value for noise in run.noise] == [pytest.approx(1.0)] * 2
+    assert [noise.ratio.value for noise in run.noise] == [pytest.approx(1.0)] * 2
     assert (student.memory.rest_bytes, student.memory.peak_bytes) == (100, 200)
     assert house.running == set()
 
@@ -130,7 +130,9 @@ def test_all_models_get_the_same_prompts_and_each_repeat_fresh_ones():
     with Pool(house.open, together=True) as pool:
         make_session(house, pool, []).measure(turns(2, (ONE,), 2, together=True), (ONE,))
     teacher, student = ([(texts, seed) for _, _, texts, seed in house.targets[name].seen] for name in house.targets)
-    assert [one for one in teacher if len(one[0]) == 6][::2] == [one for one in student if len(one[0]) == 6]
+    ours = [one for one in teacher if len(one[0]) == 6]
+    assert ours[::2] == [one for one in student if len(one[0]) == 6]
+    assert "again" in ours[1][0][0]  # the second turn of the baseline has prompts of its own
     assert len({tuple(texts) for texts, _ in student}) == len(student)  # warm-up included
 
 
@@ -151,6 +153,31 @@ def test_warm_up_goes_on_until_it_is_steady_and_counts_for_nothing():
     assert [window.phase for window in session.windows] == ["warmup"] * 3 + ["measured"] * 2  # slow, fast, fast
     run = assemble(frame(house, (ONE,), pool), session.raw)
     assert run.models[0].results[0].metrics.num_completed == 6
+
+
+def test_a_server_that_was_started_again_is_warmed_up_again():
+    house = House(teacher=FakeTarget(0.02), student=FakeTarget(0.01))
+    with Pool(house.open, together=False) as pool:
+        session = make_session(house, pool, [])
+        session.measure(turns(2, (ONE,), 3, together=False), (ONE,))
+        starts = dict(pool.num_starts)
+    for name, num in starts.items():
+        warm = [window for window in session.windows if window.model == name and window.phase == "warmup"]
+        assert len(warm) == 2 * num
+
+
+def test_a_window_that_was_cut_short_takes_nothing_from_the_others():
+    house = House(teacher=FakeTarget(0.02), student=FakeTarget(0.01, fail_at=(14, 2)))
+    with Pool(house.open, together=True) as pool:
+        session = make_session(house, pool, [])
+        with pytest.raises(Ended):
+            session.measure(turns(2, (ONE,), 5, together=True), (ONE,))
+    assert not session.windows[-1].complete
+    run = assemble(frame(house, (ONE,), pool), session.raw)
+    found = run.models[1].results[0]
+    assert found.output_throughput_speedup.pairs == (pytest.approx(2.0),) * 3
+    assert found.metrics.num_errored == 1
+    assert found.metrics.output_throughput == pytest.approx(100.0)
 
 
 def test_servers_in_turn_run_one_at_a_time():

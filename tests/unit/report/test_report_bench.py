@@ -118,7 +118,7 @@ def test_what_was_not_measured_is_a_dash_with_its_reason():
 
 
 def test_findings_noise_and_an_early_end_are_said():
-    noise = NoiseFloor(load=ONE, output_throughput=UNSURE)
+    noise = NoiseFloor(load=ONE, ratio=UNSURE)
     text = bench.render(run(TEACHER, STUDENT, noise=(noise,), findings=("the client was busy",), complete=False))
     assert "**The benchmark ended early:**" in text
     assert "- concurrency 1: 0.95x [0.85, 1.06]" in text
