@@ -50,7 +50,7 @@ def _read(kinds: Any, argv: Sequence[str]) -> Any:
         description="Prove what a distilled language model kept of its teacher.",
         args=list(argv),
         registry=_comma_lists(),
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
 
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-from tyro.conf import arg, subcommand
+from tyro.conf import FlagCreatePairsOff, arg, subcommand
 
 from distill_eval import arguments
 from distill_eval.device import is_main_process
@@ -122,11 +122,16 @@ def _named(where: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def _switches(name: str, kind: Any) -> Any:
+    """With one form of each switch; those of `serve` also have --no-..., since a profile may have turned them on."""
+    return kind if name == "serve" else Annotated[kind, FlagCreatePairsOff]
+
+
 def _verbs(argv: Sequence[str]) -> Any:
     """All verbs, of which the one that is asked for has its options."""
     asked = next((word for word in argv if not word.startswith("-")), None)
     kinds = [
-        Annotated[_named(where) if name == asked else _Unasked, subcommand(name, description=text)]
+        Annotated[_switches(name, _named(where)) if name == asked else _Unasked, subcommand(name, description=text)]
         for name, (where, text) in VERBS.items()
     ]
     # With a help text given, tyro does not look for one in its own source, which would be a third of the start.

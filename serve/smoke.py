@@ -106,6 +106,9 @@ def check(address: str, key: str | None, wait: float) -> list[str]:
     if key:
         status, text = ask(f"{address}/v1/models", "not-" + key)
         expect(status == 401, f"a wrong key gives {status}, expected 401", text)
+        body = {"model": model, "prompt": PROMPT, "max_tokens": 1}
+        status, text = ask(f"{address}/invocations", None, body)
+        expect(status == 401, f"/invocations without a key gives {status}, expected 401", text)
         lines.append("key: asked for")
     return lines
 

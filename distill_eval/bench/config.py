@@ -15,6 +15,7 @@ from distill_eval.errors import UsageError, require, unknown
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.timing import Arrival, Load
+from distill_eval.serving.config import OWN_KEY
 
 ENGINES = ("auto", "vllm", "hf", "onnx")
 DEFAULT_CONCURRENCY = ("1", "4", "16")
@@ -116,8 +117,8 @@ class BenchConfig:
     """What runs each model: vllm, hf (transformers), onnx, or auto; one for all, or one per model in order."""
     endpoint: tuple[str, ...] = ()
     """Servers that run already, one for each model instead of an engine, e.g. http://127.0.0.1:8000."""
-    api_key_variable: str = "OPENAI_API_KEY"
-    """Variable of the environment that holds the key of --endpoint, where it wants one."""
+    api_key_variable: str = OWN_KEY
+    """Variable of the environment that holds the key of --endpoint, where it wants one; no other key is sent to it."""
     tokenizer: str | None = None
     """Whose tokens the prompts are counted in: Hub name or folder (default: the first model's)."""
     api: Literal["completions", "chat"] = "completions"

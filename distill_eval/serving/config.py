@@ -11,13 +11,17 @@ from typing import Any
 
 from distill_eval.errors import UsageError, require
 from distill_eval.record import record
+from distill_eval.serving.gate import KEY, Gate
 
 LOOPBACK = "127.0.0.1"
 GIB = 1 << 30
 _SPARE = 1.25
 """Keys and values of the longest sequence, and a quarter more for those beside it."""
-KEY, OWN_KEY = "VLLM_API_KEY", "DISTILL_EVAL_API_KEY"
-"""Where a server finds the key that requests must carry: not on its command line, which all users can read."""
+OWN_KEY = "DISTILL_EVAL_API_KEY"
+"""Where we find the key that requests must carry; a server finds it in KEY: not on its command line, which all users
+can read."""
+_GATE = f"{Gate.__module__}.{Gate.__qualname__}"
+"""Asks for the key where vLLM itself does not."""
 _NOT_INHERITED = (KEY, OWN_KEY, "VLLM_TARGET_DEVICE")
 """Requests carry the key that was asked for or none, and the device is the one that was asked for."""
 _EVERYWHERE = {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}
@@ -100,6 +104,7 @@ def argv(config: ServeConfig) -> list[str]:
     switches = {"enforce-eager": config.eager, "trust-remote-code": config.trust_remote_code}
     words += [f"--{name}" for name, is_on in switches.items() if is_on]
     words.append("--enable-prefix-caching" if config.prefix_caching else "--no-enable-prefix-caching")
+    words += [] if config.api_key is None else ["--middleware", _GATE]
     return [*words, *config.extra]
 
 
@@ -142,11 +147,13 @@ def token_bytes(config: Mapping[str, Any], dtype: str) -> int:
         dtype: That the model is run in.
     """
     num_bytes = 4 if dtype == "float32" else 2
-    heads = config.get("num_key_value_heads") or config.get("num_attention_heads") or config.get("n_head") or 1
-    width = config.get("hidden_size") or config.get("n_embd") or 0
-    size = config.get("head_dim") or width // (config.get("num_attention_heads") or config.get("n_head") or 1)
-    layers = config.get("num_hidden_layers") or config.get("n_layer") or 0
-    return int(2 * layers * heads * size * num_bytes)
+    queries = int(config.get("num_attention_heads") or config.get("n_head") or 1)
+    width = int(config.get("hidden_size") or config.get("n_embd") or 0)
+    size = int(config.get("head_dim") or width // queries)
+    layers = int(config.get("num_hidden_layers") or config.get("n_layer") or 0)
+    heads = config.get("num_key_value_heads") or queries
+    in_all = sum(map(int, heads)) if isinstance(heads, list) else layers * int(heads)
+    return 2 * in_all * size * num_bytes
 
 
 def kv_cache_bytes(config: Mapping[str, Any], max_model_len: int, dtype: str) -> int:

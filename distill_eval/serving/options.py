@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from distill_eval.engine import Dtype
 from distill_eval.errors import require
@@ -28,8 +28,15 @@ _OURS = (
     "--max-num-batched-tokens",
     "--gpu-memory-utilization",
     "--trust-remote-code",
+    "--enforce-eager",
+    "--no-enforce-eager",
+    "--enable-prefix-caching",
+    "--no-enable-prefix-caching",
 )
 """Options of vLLM that are options here."""
+_ELSEWHERE = ("--uds", "--enable-ssl-refresh")
+"""Others with which it does not answer where we ask for its health; so do those that begin as the next."""
+_SSL = "--ssl-"
 _INSTEAD = {"--kv-cache-memory-bytes": "--kv-cache-gb"}
 
 
@@ -51,10 +58,10 @@ class Tuning:
     """Most tokens of a step, prompts of new requests included (default: vLLM's)."""
     gpu_memory_utilization: float | None = None
     """Share of the GPU's memory that the server takes (default: vLLM's)."""
-    enable_prefix_caching: bool = True
-    """Keep keys and values of prompts for later ones that begin alike."""
-    enforce_eager: bool = False
-    """Do not compile the model: the start is shorter, the answers slower."""
+    enable_prefix_caching: Annotated[bool | None, arg(constructor=bool)] = None
+    """Keep keys and values of prompts for later ones that begin alike (default: yes)."""
+    enforce_eager: Annotated[bool | None, arg(constructor=bool)] = None
+    """Do not compile the model: the start is shorter, the answers slower (default: no)."""
 
     def __post_init__(self) -> None:
         for option, value, least in (
@@ -85,15 +92,15 @@ class ServeOptions:
     api_key: str | None = None
     """What requests must carry; better as $DISTILL_EVAL_API_KEY or $VLLM_API_KEY, which no shell history keeps."""
     tuning: Tuning = field(default_factory=Tuning)
-    trust_remote_code: bool = False
+    trust_remote_code: FlagCreatePairsOff[bool] = False
     """Run Python code that comes with the model."""
     ready_timeout: float = 900.0
     """Seconds within which the server must be healthy."""
     log: Path | None = None
     """Where the server's output goes (default: serve-PORT.log in this folder)."""
-    follow: bool = False
+    follow: FlagCreatePairsOff[bool] = False
     """Show the server's output, too."""
-    dry_run: bool = False
+    dry_run: FlagCreatePairsOff[bool] = False
     """Print what would be started, and do not start it."""
     extra: Positional[
         Annotated[tuple[Annotated[str, None], ...], arg(metavar="-- ...", help="Further options of vLLM, as they are.")]
@@ -108,5 +115,17 @@ class ServeOptions:
         first = self.extra[0] if self.extra else "--"
         require(first.startswith("-"), f"{first!r}: expected an option, e.g. --model {first}")
         for word in self.extra:
-            name = word.partition("=")[0].replace("_", "-")
-            require(name not in _OURS, f"{word} behind --: say {_INSTEAD.get(name, name)} before it")
+            _require_theirs(word)
+
+
+def _require_theirs(word: str) -> None:
+    """Refuse a word behind -- for which there is an option here, also when it is cut short, as vLLM's parser allows."""
+    name = word.partition("=")[0].replace("_", "-")
+    if not name.startswith("--") or name == "--":
+        return
+    ours = next((option for option in _OURS if option.startswith(name)), None)
+    require(ours is None, f"{word} behind --: say {_INSTEAD.get(ours or '', ours)} before it")
+    is_elsewhere = name.startswith(_SSL) or any(option.startswith(name) for option in (*_ELSEWHERE, _SSL))
+    require(
+        not is_elsewhere, f"{word} behind --: expected a server at http://HOST:PORT; put a proxy with TLS before it"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,11 +11,11 @@ from distill_eval.device import choose_device
 from distill_eval.errors import require
 from distill_eval.schema.model import ModelRef
 from distill_eval.serving import folder, memory, profile, server, settings
-from distill_eval.serving.config import KEY, LOOPBACK, OWN_KEY, ServeConfig
+from distill_eval.serving.config import OWN_KEY, ServeConfig
+from distill_eval.serving.gate import KEY
 from distill_eval.serving.options import ServeOptions, Tuning
 
 SPACE = "VLLM_CPU_KVCACHE_SPACE"
-_LOCAL = (LOOPBACK, "localhost", "::1")
 INSTEAD = "measure it in this process: distill-eval bench --engine hf"
 
 
@@ -50,7 +51,8 @@ def resolve(options: ServeOptions, variables: Mapping[str, str]) -> Resolved:
     model = folder.describe(folder.locate(ref, trust_remote_code=options.trust_remote_code))
     folder.require_served(ref, model, is_cpu=is_cpu)
     free = memory.available_bytes() if is_cpu else _gpu_bytes(device, tuning.gpu_memory_utilization)
-    settled = settings.settle(model, tuning, is_cpu=is_cpu, free_bytes=free)
+    is_spread = bool(options.extra) and not is_cpu
+    settled = settings.settle(model, tuning, is_cpu=is_cpu, free_bytes=free, is_spread=is_spread)
     config = ServeConfig(
         model=model.folder.resolve(),
         served_name=options.served_model_name or options.model,
@@ -58,8 +60,8 @@ def resolve(options: ServeOptions, variables: Mapping[str, str]) -> Resolved:
         max_model_len=settled.max_model_len,
         dtype=settled.dtype,
         device=device,
-        eager=tuning.enforce_eager,
-        prefix_caching=tuning.enable_prefix_caching,
+        eager=bool(tuning.enforce_eager),
+        prefix_caching=tuning.enable_prefix_caching is not False,
         trust_remote_code=options.trust_remote_code,
         kv_cache_bytes=settled.kv_cache_bytes,
         max_num_seqs=tuning.max_num_seqs,
@@ -73,15 +75,31 @@ def resolve(options: ServeOptions, variables: Mapping[str, str]) -> Resolved:
     return Resolved(config, settled.said)
 
 
+def key_variable(options: ServeOptions, variables: Mapping[str, str]) -> str | None:
+    """The variable for the key that requests must carry; `None`: there is no key."""
+    if options.api_key or variables.get(OWN_KEY):
+        return OWN_KEY
+    return KEY if variables.get(KEY) else None
+
+
 def _key(options: ServeOptions, variables: Mapping[str, str]) -> str | None:
     """What requests must carry."""
-    key = options.api_key or variables.get(OWN_KEY) or variables.get(KEY) or None
+    name = key_variable(options, variables)
+    key = None if name is None else options.api_key or variables[name]
     require(
-        key is not None or options.host in _LOCAL,
+        key is not None or _is_local(options.host),
         f"--host {options.host} is open to other machines: say a key in ${OWN_KEY} or with --api-key, which requests "
         "must carry, or leave --host out",
     )
     return key
+
+
+def _is_local(host: str) -> bool:
+    """Whether other machines have no way to it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _with_space(tuning: Tuning, variables: Mapping[str, str]) -> Tuning:

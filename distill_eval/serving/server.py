@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from distill_eval.errors import ServerError, UsageError
+from distill_eval.errors import ServerError, StoreError, UsageError, boundary
 from distill_eval.serving import facts, guard
 from distill_eval.serving.config import LOOPBACK, ServeConfig, argv, environment
 from distill_eval.serving.log import Hints, advice, dtype, excerpt, last_line
 from distill_eval.serving.memory import processes
+from distill_eval.serving.ticking import ticking
 
 READY_S = 900.0
 """Deadline for a healthy server; 25 to 50 s are usual, several minutes on a machine that is busy."""
@@ -115,6 +116,7 @@ def serve(
     ready_s: float = READY_S,
     hints: Hints | None = None,
     say: Callable[[str], Any] | None = None,
+    show: Callable[[str], Any] | None = None,
 ) -> Iterator[Endpoint]:
     """Run the server; it ends with the block, with Ctrl-C, and when this process dies.
 
@@ -124,18 +126,22 @@ def serve(
         ready_s: How long to wait until it is healthy.
         hints: What the reader can change when it does not start (default: options of `distill-eval serve`).
         say: Takes lines on how far the start is.
+        show: Takes the server's output as it comes, that of its end too.
 
     Raises:
         ServerError: vLLM is not installed, or the server ended or was not healthy in time.
         UsageError: the device is not a visible one, or somebody listens at the port.
+        StoreError: the log cannot be written.
     """
     require_installed()
     variables = environment(config, os.environ)
     require_free(config.host, config.port)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with boundary(StoreError, f"the log {log} cannot be written"):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("wb")
     command = [sys.executable, guard.__file__, str(os.getpid()), *argv(config)]
     began = time.monotonic()
-    with log.open("wb") as output:
+    with output, _shown(log, show):
         process = subprocess.Popen(
             command,
             env=variables,
@@ -149,6 +155,16 @@ def serve(
             yield _endpoint(config, log, process, time.monotonic() - began)
         finally:
             end_group(process)
+
+
+@contextmanager
+def _shown(log: Path, show: Callable[[str], Any] | None) -> Iterator[None]:
+    """Hand on what is written to the log while the block runs."""
+    if show is None:
+        yield
+        return
+    with log.open(encoding="utf-8", errors="replace") as text, ticking(lambda: show(text.read()), POLL_S):
+        yield
 
 
 def _endpoint(config: ServeConfig, log: Path, process: subprocess.Popen[bytes], start_s: float) -> Endpoint:

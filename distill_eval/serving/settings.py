@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from distill_eval.errors import ModelError, UsageError
+from distill_eval.errors import DistillEvalError, ModelError, UsageError, boundary
 from distill_eval.serving.config import GIB, token_bytes
 from distill_eval.serving.folder import Described
 from distill_eval.serving.options import Tuning
@@ -33,7 +33,7 @@ class Settings(NamedTuple):
     said: tuple[str, ...]
 
 
-def settle(model: Described, tuning: Tuning, *, is_cpu: bool, free_bytes: int) -> Settings:
+def settle(model: Described, tuning: Tuning, *, is_cpu: bool, free_bytes: int, is_spread: bool = False) -> Settings:
     """Settings with which the model starts.
 
     Args:
@@ -41,28 +41,33 @@ def settle(model: Described, tuning: Tuning, *, is_cpu: bool, free_bytes: int) -
         tuning: What was asked for.
         is_cpu: Whether it runs on the CPU.
         free_bytes: Memory of the device that nobody uses (on a GPU: what the server may take).
+        is_spread: Whether other devices may hold a part, so that what this one does not hold is said, not refused.
 
     Raises:
         UsageError: what was asked for does not fit the model, or what was asked for does not fit together.
         ModelError: the model does not fit in memory.
     """
     dtype, why = _dtype(model, tuning)
-    per_token = token_bytes(model.config, dtype)
+    with boundary(ModelError, f"the configuration in {model.folder} cannot be read"):
+        per_token = token_bytes(model.config, dtype)
+    doubts = _Doubts(is_spread)
     weights = _loaded_bytes(model, dtype)
     room = free_bytes - weights - PROCESS_BYTES
-    if room < BLOCK * per_token or room <= 0:
-        raise ModelError(
-            f"not enough memory: {_gib(weights)} for the weights and about {_gib(PROCESS_BYTES)} for vLLM itself, "
-            f"and {_gib(free_bytes)} are free. Free memory, or take a smaller or quantized model"
-        )
     asked = None if tuning.kv_cache_gb is None else int(tuning.kv_cache_gb * GIB)
-    if asked is not None and asked > room:
-        most = math.floor(room / GIB * 10) / 10
-        raise UsageError(
-            f"--kv-cache-gb {tuning.kv_cache_gb:g}: beside {_gib(weights)} of weights and about "
-            f"{_gib(PROCESS_BYTES)} of vLLM itself {_gib(room)} are free; type at most {most}"
+    if room < BLOCK * per_token or room <= 0:
+        what = f"not enough memory: {_gib(weights)} for the weights and about {_gib(PROCESS_BYTES)} for vLLM itself, "
+        doubts.add(
+            ModelError(f"{what}and {_gib(free_bytes)} are free. Free memory, or take a smaller or quantized model")
         )
-    length, about_length = _length(model, tuning, per_token, room if asked is None else asked)
+    elif asked is not None and asked > room:
+        most = math.floor(room / GIB * 10) / 10
+        doubts.add(
+            UsageError(
+                f"--kv-cache-gb {tuning.kv_cache_gb:g}: beside {_gib(weights)} of weights and about "
+                f"{_gib(PROCESS_BYTES)} of vLLM itself {_gib(room)} are free; type at most {most}"
+            )
+        )
+    length, about_length = _length(model, tuning, per_token, room if asked is None else asked, doubts)
     needed = math.ceil(length / BLOCK) * BLOCK * per_token
     size = asked
     if asked is None and is_cpu:
@@ -70,7 +75,25 @@ def settle(model: Described, tuning: Tuning, *, is_cpu: bool, free_bytes: int) -
     packed = f"weights: {_gib(model.weight_bytes)}, {model.quantization or 'not quantized'}"
     said = [packed, f"dtype: {dtype}{why}", f"max model length: {length:,} tokens{about_length}"]
     said.append(_about_cache(size, per_token, length))
-    return Settings(dtype, length, size, tuple(said))
+    return Settings(dtype, length, size, (*said, *doubts.said))
+
+
+class _Doubts:
+    """What does not fit in one device's memory."""
+
+    def __init__(self, is_spread: bool) -> None:
+        self._is_spread = is_spread
+        self.said: list[str] = []
+
+    def add(self, error: DistillEvalError) -> None:
+        """Refuse it, or say it where words of vLLM's may spread the model further.
+
+        Raises:
+            DistillEvalError: it is refused.
+        """
+        if not self._is_spread:
+            raise error
+        self.said.append(f"tried nevertheless, since words behind -- may change it: {error}")
 
 
 def _dtype(model: Described, tuning: Tuning) -> tuple[str, str]:
@@ -90,18 +113,19 @@ def _loaded_bytes(model: Described, dtype: str) -> int:
     return model.weight_bytes * sizes.get(dtype, 2) // sizes.get(model.dtype or "float32", 2)
 
 
-def _length(model: Described, tuning: Tuning, per_token: int, room: int) -> tuple[int, str]:
+def _length(model: Described, tuning: Tuning, per_token: int, room: int, doubts: _Doubts) -> tuple[int, str]:
     """Tokens of the longest sequence, and what to say of them."""
-    held = room // per_token // BLOCK * BLOCK if per_token else None
+    held = room // per_token // BLOCK * BLOCK if per_token and room >= BLOCK * per_token else None
     asked, most = tuning.max_model_len, model.max_length
     if asked is not None:
         if most is not None and asked > most and not model.is_stretched:
             raise UsageError(f"--max-model-len {asked}: the model reads at most {most} tokens; type at most {most}")
         if held is not None and asked > held:
-            raise UsageError(
+            more = ", or more --kv-cache-gb" if tuning.kv_cache_gb else ""
+            what = (
                 f"--max-model-len {asked} needs {_gib(asked * per_token)} for keys and values, and there is room for "
-                f"{_gib(room)}: type at most {held}" + (", or more --kv-cache-gb" if tuning.kv_cache_gb else "")
             )
+            doubts.add(UsageError(f"{what}{_gib(room)}: type at most {held}{more}"))
         return asked, ""
     wanted = most or UNSAID_LENGTH
     if held is not None and wanted > held:

@@ -15,8 +15,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from distill_eval.errors import ServerError
-from distill_eval.serving.config import KEY, OWN_KEY, ServeConfig, environment
+from distill_eval.serving.config import OWN_KEY, ServeConfig, environment
 from distill_eval.serving.config import argv as server_argv
+from distill_eval.serving.gate import KEY
 from distill_eval.verbs.training import say
 
 if TYPE_CHECKING:
@@ -29,11 +30,16 @@ PROMPT = "The capital of France is"
 
 def serve(options: ServeOptions, argv: Sequence[str]) -> int:
     """Serve a model; 0 when it was told to end while it served, as `vllm serve` does."""
-    from distill_eval.serving import server
-    from distill_eval.serving.resolve import resolve
-
     if options.api_key is not None and list(argv) == sys.argv[1:]:
         _say_key_elsewhere(options.api_key)
+    with _ending_politely():
+        return _serve(options)
+
+
+def _serve(options: ServeOptions) -> int:
+    from distill_eval.serving import server
+    from distill_eval.serving.resolve import key_variable, resolve
+
     config, said = resolve(options, os.environ)
     log = options.log or Path(f"serve-{config.port}.log")
     if options.dry_run:
@@ -42,16 +48,15 @@ def serve(options: ServeOptions, argv: Sequence[str]) -> int:
     say(f"vLLM starts for {config.served_name} at {config.address}; its log: {log}")
     for line in said:
         say(f"  {line}")
-    with _ending_politely():
-        begun = False
-        try:
-            with server.serve(config, log, ready_s=options.ready_timeout, say=say) as endpoint:
-                begun = True
-                say(_welcome(endpoint))
-                _watch(endpoint, follow=options.follow)
-        except (KeyboardInterrupt, SystemExit):
-            if not begun:
-                raise
+    begun, show = False, _show if options.follow else None
+    try:
+        with server.serve(config, log, ready_s=options.ready_timeout, say=say, show=show) as endpoint:
+            begun = True
+            say(welcome(endpoint, key_variable(options, os.environ)))
+            _watch(endpoint)
+    except (KeyboardInterrupt, SystemExit):
+        if not begun:
+            raise
     say("vLLM has ended")
     return 0
 
@@ -76,30 +81,42 @@ def _command(config: ServeConfig) -> str:
     return " ".join([*shown, shlex.join(server_argv(config))])
 
 
-def _welcome(endpoint: Endpoint) -> str:
-    """Where it answers, what it is, and three ways to call it."""
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def welcome(endpoint: Endpoint, variable: str | None) -> str:
+    """Where it answers, what it is, and three ways to call it.
+
+    Args:
+        endpoint: Of the server.
+        variable: For the key that requests must carry, if there is one.
+    """
     engine, url, name = endpoint.engine, endpoint.address, endpoint.model
     room = (
         "" if engine.kv_cache_tokens is None else f", room for {engine.kv_cache_tokens:,} in {engine.kv_blocks} blocks"
     )
     what = f"vLLM {engine.version or ''} on {endpoint.device}, {endpoint.dtype or 'unsaid dtype'}"
-    is_open = endpoint.api_key is None
-    header = "" if is_open else f' -H "Authorization: Bearer ${OWN_KEY}"'
+    first = [] if variable is None else [f"  where you call it from, first export {variable}, the key of its requests"]
+    header = "" if variable is None else f' -H "Authorization: Bearer ${variable}"'
     body = json.dumps({"model": name, "prompt": PROMPT, "max_tokens": 16})
-    key = "'none'" if is_open else f"os.environ['{OWN_KEY}']"
+    key = "'none'" if variable is None else f"os.environ['{variable}']"
+    with_key = "" if variable is None else f" --api-key-variable {variable}"
     client = f"OpenAI(base_url='{url}/v1', api_key={key})"
     asked = f"{client}.completions.create(model={name!r}, prompt={PROMPT!r}, max_tokens=16).choices[0].text"
     lines = (
         f"{name} at {url} after {endpoint.start_s:.0f} s: {what}, {endpoint.max_model_len:,} tokens{room}",
+        *first,
         f"  curl {url}/v1/completions{header} -H 'Content-Type: application/json' -d {shlex.quote(body)}",
         f'  python -c "import os; from openai import OpenAI; print({asked})"',
-        f"  distill-eval bench --endpoint {url} --model {shlex.quote(name)}",
+        f"  distill-eval bench --endpoint {url} --model {shlex.quote(name)}{with_key}",
         "Ctrl-C ends it",
     )
     return "\n".join(lines)
 
 
-def _watch(endpoint: Endpoint, *, follow: bool) -> None:
+def _watch(endpoint: Endpoint) -> None:
     """Return never: wait until the server ends by itself, or something is raised.
 
     Raises:
@@ -107,15 +124,11 @@ def _watch(endpoint: Endpoint, *, follow: bool) -> None:
     """
     from distill_eval.serving.server import why_ended
 
-    with endpoint.log.open("rb") as log:
-        while True:
-            why = why_ended(endpoint)
-            if follow:
-                sys.stdout.write(log.read().decode("utf-8", errors="replace"))
-                sys.stdout.flush()
-            if why is not None:
-                raise ServerError(why)
-            time.sleep(POLL_S)
+    while True:
+        why = why_ended(endpoint)
+        if why is not None:
+            raise ServerError(why)
+        time.sleep(POLL_S)
 
 
 @contextmanager

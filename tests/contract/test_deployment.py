@@ -1,7 +1,12 @@
 """The files in serve/ read, fit each other, and start the server with words that it takes."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -62,7 +67,40 @@ def test_the_image_has_two_targets_without_root():
         assert "HEALTHCHECK" in stage
         assert "http://127.0.0.1:8000/health" in stage
         service = SERVICES[target]
+        assert service["init"] is True
         assert service["build"] == {"context": "..", "dockerfile": "serve/Dockerfile", "target": target}
+
+
+def test_the_image_hides_none_of_vllms_packages():
+    assert "PYTHONPATH" not in DOCKERFILE
+    (folder,) = set(re.findall(r"'distill-eval\.pth'\)\.write_text\('([^']+)'\)", DOCKERFILE))
+    assert DOCKERFILE.count(f"COPY --from=package {folder} {folder}\n") == DOCKERFILE.count("distill-eval.pth") == 2
+    assert DOCKERFILE.count(f"--target {folder} ") == 2
+
+
+def test_the_health_check_of_the_image_asks_no_proxy():
+    (words,) = set(re.findall(r"^  CMD (\[.*\])$", DOCKERFILE, flags=re.MULTILINE))
+    answered = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            answered.append(self.path)
+            self.send_response(200 if len(answered) == 1 else 503)
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        code = json.loads(words)[-1].replace("127.0.0.1:8000", f"127.0.0.1:{server.server_port}")
+        proxied = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "PATH": os.environ["PATH"]}
+        codes = [
+            subprocess.run([sys.executable, "-c", code], env=proxied, stderr=subprocess.DEVNULL).returncode
+            for _ in "ab"
+        ]
+        server.shutdown()
+    assert (codes, answered) == ([0, 1], ["/health", "/health"])
 
 
 def test_the_image_has_the_versions_that_the_tests_run_with():

@@ -128,6 +128,17 @@ def test_the_probes_ask_for_what_it_answers_without_a_key(served):
         assert httpx.get(address + container[kind]["httpGet"]["path"], trust_env=False).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/invocations", "/tokenize", "/v1/completions"])
+def test_no_path_that_reads_a_prompt_is_open(served, path):
+    _, address, _ = served
+    body = {"model": MODEL, "prompt": "Once", "max_tokens": 1}
+    codes = [
+        httpx.post(address + path, json=body, headers=headers, trust_env=False, timeout=120).status_code
+        for headers in ({}, {"Authorization": f"Bearer {KEY}"})
+    ]
+    assert codes == [401, 200]
+
+
 def test_memory_counts_every_process_once(served):
     process, address, _ = served
     group = group_of(process)

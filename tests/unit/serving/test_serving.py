@@ -1,6 +1,7 @@
 """What a server is started with, what its log says, and how it ends."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,7 +17,8 @@ import pytest
 from fakes import vllm
 from fakes.tiny_families import make_tokenizer, save
 
-from distill_eval.errors import ServerError, UsageError
+from distill_eval import cli
+from distill_eval.errors import ServerError, StoreError, UsageError
 from distill_eval.evaluate.models import ModelFolder
 from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.evaluate.scorer.generate import GenerateRequest
@@ -26,7 +28,9 @@ from distill_eval.serving import guard, server
 from distill_eval.serving.config import GIB, ServeConfig, argv, environment, kv_cache_bytes
 from distill_eval.serving.facts import EngineFacts, read
 from distill_eval.serving.log import Hints, advice, dtype, excerpt, last_line
+from distill_eval.verbs.serving import welcome
 
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ServeConfig(model=Path("/models/m"), served_name="m", port=8123, max_model_len=2048)
 LOG = """\
 (APIServer pid=31) INFO 11-26 17:10:11 [model.py:2152] Using max model len 2048
@@ -331,6 +335,58 @@ def test_a_server_that_ends_says_why_and_keeps_its_log(tmp_path, monkeypatch):
     assert "vLLM does not serve this model or scheme here" in said, "not what the warning before it calls for"
     assert f"Log: {log}" in said
     assert "not divisible" in log.read_text()
+
+
+def test_the_log_of_a_failed_start_is_shown(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "print('loads', flush=True)\nraise ValueError('a head too many')")
+    log, shown = tmp_path / "serve.log", []
+    log.write_text("of an earlier server\n")
+    with pytest.raises(ServerError), server.serve(CONFIG, log, show=shown.append):
+        pytest.fail("it is not healthy")
+    assert "".join(shown) == log.read_text()
+    assert "".join(shown).startswith("loads\nTraceback")
+    assert "ValueError: a head too many" in "".join(shown)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="holds the command at a pipe")
+def test_a_signal_before_the_start_is_an_end_of_our_own(tmp_path):
+    """As the first process of a container it would not end by a signal that it does not handle."""
+    pipe = tmp_path / "profile.toml"
+    os.mkfifo(pipe)
+    words = [sys.executable, "-m", "distill_eval.cli", "serve", "--model=m", f"--profile={pipe}"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    held = os.open(pipe, os.O_WRONLY)  # returns when the command reads
+    try:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    finally:
+        os.close(held)
+        process.kill()
+    assert (process.returncode, out, err) == (128 + signal.SIGTERM, b"", b"")
+
+
+def test_a_log_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, vllm.HEALTHY)
+    (tmp_path / "file").write_text("")
+    for log in (tmp_path, tmp_path / "file" / "serve.log"):
+        with pytest.raises(StoreError, match=rf"the log {log} cannot be written: "), server.serve(CONFIG, log):
+            pytest.fail("it has no log")
+
+
+def test_how_to_call_it_names_the_variable_of_the_key(tmp_path):
+    endpoint = server.Endpoint(
+        "http://127.0.0.1:8123", "m", 2048, tmp_path / "log", None, "cpu", "bfloat16", 40.0, EngineFacts(), "geheim"
+    )
+    lines = welcome(endpoint, "VLLM_API_KEY").splitlines()
+    assert lines[1] == "  where you call it from, first export VLLM_API_KEY, the key of its requests"
+    assert '-H "Authorization: Bearer $VLLM_API_KEY"' in lines[2]
+    assert "api_key=os.environ['VLLM_API_KEY']" in lines[3]
+    bench = "  distill-eval bench --endpoint http://127.0.0.1:8123 --model m"
+    assert lines[4] == f"{bench} --api-key-variable VLLM_API_KEY"
+    assert cli.parse([*shlex.split(lines[4])[1:]]).api_key_variable == "VLLM_API_KEY"
+    opened = welcome(endpoint._replace(api_key=None), None).splitlines()
+    assert opened[3] == bench
+    assert "export" not in " ".join(opened)
 
 
 FOLDER_FIELDS = {"weights_digest": "", "tokenizer_digest": "", "engine": "vllm"}

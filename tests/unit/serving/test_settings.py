@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from distill_eval import cli
 from distill_eval.errors import ModelError, UsageError
 from distill_eval.record import changed
 from distill_eval.schema.model import ModelRef
 from distill_eval.serving import folder, profile
-from distill_eval.serving.config import GIB
+from distill_eval.serving.config import GIB, token_bytes
 from distill_eval.serving.folder import Described
 from distill_eval.serving.options import ServeOptions, Tuning
-from distill_eval.serving.resolve import resolve
+from distill_eval.serving.resolve import key_variable, resolve
 from distill_eval.serving.settings import PROCESS_BYTES, settle
 
 # SmolLM2-135M: 30 layers of 3 heads of 64, keys and values, 2 bytes each: 23,040 bytes a token.
@@ -205,11 +206,12 @@ def test_a_shipped_profile_reads_and_explains_every_value(name):
 
 
 def test_what_the_profiles_say():
-    assert changed(profile.load("latency")) == {"max_num_seqs": 16, "max_num_batched_tokens": 2048}
+    both = {"enable_prefix_caching": True, "enforce_eager": False}
+    assert changed(profile.load("latency")) == both | {"max_num_seqs": 16, "max_num_batched_tokens": 2048}
     throughput = {"max_num_seqs": 256, "max_num_batched_tokens": 8192, "gpu_memory_utilization": 0.95}
-    assert changed(profile.load("throughput")) == throughput
+    assert changed(profile.load("throughput")) == both | throughput
     cpu = {"device": "cpu", "dtype": "bfloat16", "max_num_seqs": 16, "max_num_batched_tokens": 1024}
-    assert changed(profile.load("cpu")) == cpu
+    assert changed(profile.load("cpu")) == both | cpu
 
 
 def test_the_command_line_goes_before_the_profile(tmp_path):
@@ -218,6 +220,14 @@ def test_the_command_line_goes_before_the_profile(tmp_path):
     found = profile.tuned(str(file), Tuning(max_num_seqs=8, enable_prefix_caching=False))
     assert found == Tuning(max_num_seqs=8, kv_cache_gb=2.5, enforce_eager=True, enable_prefix_caching=False)
     assert profile.tuned(None, found) is found
+    file.write_text("enforce_eager = true\nenable_prefix_caching = false\n")
+    words = ["serve", "--model=m", f"--profile={file}", "--no-enforce-eager", "--enable-prefix-caching"]
+    asked = cli.parse(words)
+    found = profile.tuned(asked.profile, asked.tuning)
+    assert (found.enforce_eager, found.enable_prefix_caching) == (False, True), "both ways"
+    asked = cli.parse(["serve", "--model=m", "--enforce-eager", "--no-enable-prefix-caching"]).tuning
+    assert (asked.enforce_eager, asked.enable_prefix_caching) == (True, False)
+    assert cli.parse(["serve", "--model=m"]).tuning == Tuning()
 
 
 @pytest.mark.parametrize(
@@ -244,12 +254,87 @@ def test_a_profile_is_read_strictly(tmp_path, text, said):
         ({"ready_timeout": 0.0}, "--ready-timeout 0"),
         ({"extra": ("--port", "1")}, "--port behind --: say --port before it"),
         ({"extra": ("--kv_cache_memory_bytes=1",)}, "say --kv-cache-gb before it"),
+        ({"extra": ("--hos", "0.0.0.0")}, "--hos behind --: say --host before it"),
+        ({"extra": ("--seed", "1", "--api-k=X")}, "--api-k=X behind --: say --api-key before it"),
+        ({"extra": ("--kv_cache_mem=1",)}, "say --kv-cache-gb before it"),
+        ({"extra": ("--enforce-eager",)}, "--enforce-eager behind --: say --enforce-eager before it"),
+        ({"extra": ("--no-enable-pre",)}, "say --no-enable-prefix-caching before it"),
+        ({"extra": ("--uds", "/tmp/s")}, "--uds behind --: expected a server at http://HOST:PORT"),
+        ({"extra": ("--ssl-keyfile=k",)}, "--ssl-keyfile=k behind --: .* put a proxy with TLS before it"),
+        ({"extra": ("--ssl_cert", "c")}, "--ssl_cert behind --"),
+        ({"extra": ("--enable-ssl",)}, "--enable-ssl behind --"),
         ({"extra": ("org/model",)}, "'org/model': expected an option, e.g. --model org/model"),
     ],
 )
 def test_options_that_are_refused(options, said):
     with pytest.raises(UsageError, match=said):
         ServeOptions(model="m", **options)
+
+
+def test_words_that_are_vllms_alone():
+    words = ("--seed", "-1", "--tensor-parallel-size=2", "--uvicorn-log-level", "warning", "-O3", "--hosts-file=x")
+    assert ServeOptions(model="m", extra=words).extra == words
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        (SHAPE | {"num_attention_heads": "9"}, TOKEN),
+        (SHAPE | {"num_key_value_heads": [3] * 20 + [0] * 9 + [6]}, 2 * 66 * 64 * 2),
+        ({"n_embd": 576, "n_head": 9, "n_layer": 30}, 3 * TOKEN),
+    ],
+)
+def test_numbers_of_a_config(shape, size):
+    assert token_bytes(shape, "bfloat16") == size
+    assert token_bytes(shape, "float32") == 2 * size
+
+
+def test_numbers_that_are_none_are_refused():
+    odd = MODEL._replace(config=SHAPE | {"num_hidden_layers": {"a": 1}})
+    with pytest.raises(ModelError, match=r"the configuration in m cannot be read: TypeError"):
+        settled(odd)
+
+
+def spread(free_bytes, **tuning):
+    """On one of several GPUs, as words behind -- may say."""
+    return settle(MODEL, Tuning(**tuning), is_cpu=False, free_bytes=free_bytes, is_spread=True)
+
+
+def test_what_one_gpu_does_not_hold_is_said_where_words_may_spread_it():
+    found = spread(GIB)
+    assert (found.max_model_len, found.kv_cache_bytes) == (8192, None)
+    assert found.said[-1].startswith("tried nevertheless, since words behind -- may change it: not enough memory: 0.25")
+    room = WEIGHTS + PROCESS_BYTES
+    found = spread(room + 4 * GIB, kv_cache_gb=9.0)
+    assert found.kv_cache_bytes == 9 * GIB
+    assert found.said[-1].endswith("4.00 GiB are free; type at most 4.0")
+    found = spread(room + 1000 * TOKEN, max_model_len=8192)
+    assert found.max_model_len == 8192
+    assert found.said[-1].endswith("type at most 896")
+    assert len(spread(20 * GIB).said) == 4, "nothing to say of what fits"
+
+
+def test_a_key_is_for_what_others_reach(tmp_path):
+    made = write(tmp_path / "m", {"dtype": "bfloat16", "max_position_embeddings": 512}, "model.safetensors")
+
+    def config(host, variables):
+        tuning = Tuning(device="cpu", kv_cache_gb=0.1)
+        return resolve(ServeOptions(model=str(made), host=host, tuning=tuning, dry_run=True), variables).config
+
+    for host in ("127.0.0.1", "127.0.0.2", "LOCALHOST", "::1", "0:0:0:0:0:0:0:1"):
+        assert config(host, {}).api_key is None
+    for host in ("0.0.0.0", "::", "", "10.0.0.1", "example.org"):
+        with pytest.raises(UsageError, match="is open to other machines: say a key in"):
+            config(host, {})
+        assert config(host, {"DISTILL_EVAL_API_KEY": "ours", "VLLM_API_KEY": "theirs"}).api_key == "ours"
+
+
+def test_the_variable_of_the_key():
+    plain, said = ServeOptions(model="m"), ServeOptions(model="m", api_key="k")
+    assert key_variable(plain, {}) is None
+    assert key_variable(plain, {"VLLM_API_KEY": "a"}) == "VLLM_API_KEY"
+    assert key_variable(plain, {"VLLM_API_KEY": "a", "DISTILL_EVAL_API_KEY": "b"}) == "DISTILL_EVAL_API_KEY"
+    assert key_variable(said, {"VLLM_API_KEY": "a"}) == "DISTILL_EVAL_API_KEY"
 
 
 def test_everything_comes_together(tmp_path):
