@@ -165,7 +165,7 @@ def test_two_cannot_write_one_folder(tmp_path, tokenizer, capsys):
         ({"goodput": "ttf:5"}, "Did you mean 'ttft'"),
         ({"goodput": "ttft"}, "expected a metric and milliseconds"),
         ({"random_output_len": "0"}, "--random-output-len 0"),
-        ({"max_model_len": "20"}, "36 together, and tiny reads 20"),
+        ({"max_model_len": "20"}, "--max-model-len 20: the longest request has 36 tokens"),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_and_leaves_nothing(options, expected, tmp_path, tokenizer, capsys):
