@@ -238,14 +238,6 @@ def run_child(args: argparse.Namespace, what: str, variant: Variant) -> dict[str
     return found
 
 
-def size_bytes(folder: Path) -> int:
-    """Of the weights: safetensors, or the graph and its data."""
-    from distill_eval import checkpoint
-    from distill_eval.engine import graph_files
-
-    return checkpoint.weight_bytes(folder) or sum(file.stat().st_size for file in graph_files(folder))
-
-
 def closeness(args: argparse.Namespace, variants: Sequence[Variant]) -> dict[str, tuple[float, float]]:
     """Mean KL and top-1 agreement by folder, from one `fidelity` of all variants that transformers or GenAI run."""
     folders = list(dict.fromkeys(variant.folder for variant in variants if variant.folder and variant.engine != "vllm"))
@@ -307,6 +299,8 @@ def table(
     args: argparse.Namespace, variants: Sequence[Variant], rounds: Sequence[dict[str, dict[str, Any]]]
 ) -> list[str]:
     """One row per variant."""
+    from distill_eval.engine.packing import size_bytes
+
     close, whole = closeness(args, variants), bf16_bytes(args)
     heads = ["variant", "MB", "of bf16", "made in s", "memory", "KL", "top-1", "decode tok/s", "to transformers"]
     heads += ["prefill tok/s", "to transformers", "served tok/s", "to vLLM bf16"]

@@ -13,10 +13,9 @@ from distill_eval.bench.classify import EncoderTarget, measure_in_turn, open_enc
 from distill_eval.bench.config import BenchConfig
 from distill_eval.bench.entries import Entry
 from distill_eval.bench.pool import Facts
-from distill_eval.bench.runners import log_name, weights_bytes
+from distill_eval.bench.runners import engine_facts, log_name
 from distill_eval.bench.session import Ended
 from distill_eval.errors import require
-from distill_eval.provenance import engine_version
 from distill_eval.schema.bench import BenchedModel
 from distill_eval.schema.timing import Prompt
 from distill_eval.serving.memory import Watched, watched
@@ -95,14 +94,4 @@ def _start(
     log = folder / log_name(row.name, "engine")
     target = stack.enter_context(open_encoder(row.folder, name=row.ref, dtype=config.dtype, device=device, log=log))
     memory = stack.enter_context(watched(target.pid, device))
-    facts = Facts(
-        engine=row.runner,
-        engine_version=engine_version(row.runner),
-        device=device,
-        dtype=target.loaded.dtype,
-        max_model_len=target.loaded.max_length,
-        start_s=target.start_s,
-        weights_bytes=weights_bytes(row),
-        rest_bytes=memory.rest.num_bytes,
-    )
-    return _Started(row, target, memory, facts)
+    return _Started(row, target, memory, engine_facts(row, device, target, memory))

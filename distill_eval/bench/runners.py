@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from distill_eval import checkpoint
+from distill_eval.bench.classify import EncoderTarget
 from distill_eval.bench.client import HttpTarget
 from distill_eval.bench.config import BenchConfig
 from distill_eval.bench.endpoint import check
 from distill_eval.bench.entries import Entry
-from distill_eval.bench.local import open_local
+from distill_eval.bench.local import LocalTarget, open_local
 from distill_eval.bench.pool import Facts, Running
 from distill_eval.bench.sent import Sent
-from distill_eval.engine import graph_files
+from distill_eval.engine.packing import size_bytes
 from distill_eval.provenance import engine_version
 from distill_eval.schema.timing import Load
 from distill_eval.serving.config import GIB, ServeConfig, kv_cache_bytes
 from distill_eval.serving.folder import describe
 from distill_eval.serving.log import Hints, excerpt
-from distill_eval.serving.memory import watched
+from distill_eval.serving.memory import Watched, watched
 from distill_eval.serving.server import free_port, serve
 
 OVERHEAD = 3 * GIB
@@ -52,16 +52,13 @@ class House(NamedTuple):
     loads: Sequence[Load]
     say: Callable[[str], None]
 
-    @contextmanager
-    def open(self, row: Entry) -> Iterator[Running]:
+    def open(self, row: Entry) -> AbstractContextManager[Running]:
         """Start a row, and end it with the block.
 
         Raises:
             DistillEvalError: it does not start.
         """
-        opened = {"vllm": self._server, "endpoint": self._endpoint}.get(row.runner, self._engine)
-        with opened(row) as running:
-            yield running
+        return {"vllm": self._server, "endpoint": self._endpoint}.get(row.runner, self._engine)(row)
 
     @contextmanager
     def _server(self, row: Entry) -> Iterator[Running]:
@@ -95,16 +92,7 @@ class House(NamedTuple):
             open_local(row.folder, engine, name=row.ref, dtype=dtype, device=self.device, log=log) as target,
             watched(target.pid, self.device) as memory,
         ):
-            facts = Facts(
-                engine=engine,
-                engine_version=engine_version(engine),
-                device=self.device,
-                dtype=target.loaded.dtype,
-                max_model_len=target.loaded.max_length,
-                start_s=target.start_s,
-                weights_bytes=weights_bytes(row),
-                rest_bytes=memory.rest.num_bytes,
-            )
+            facts = engine_facts(row, self.device, target, memory)
             yield Running(target, facts, lambda: memory.peak.num_bytes, lambda: _end_of(log))
 
     @contextmanager
@@ -118,26 +106,44 @@ class House(NamedTuple):
         yield Running(target, Facts("endpoint", device="elsewhere", max_model_len=served.max_model_len), lambda: None)
 
 
+def engine_facts(row: Entry, device: str, target: LocalTarget | EncoderTarget, memory: Watched) -> Facts:
+    """What is known of a model in a process of its own."""
+    return Facts(
+        engine=row.runner,
+        engine_version=engine_version(row.runner),
+        device=device,
+        dtype=target.loaded.dtype,
+        max_model_len=target.loaded.max_length,
+        start_s=target.start_s,
+        weights_bytes=weights_bytes(row),
+        rest_bytes=memory.rest.num_bytes,
+    )
+
+
 def serve_config(house: House, row: Entry) -> ServeConfig:
     """What a row's server is asked for: the context that the prompts need, and keys and values for all streams."""
     assert row.folder is not None
-    config, length = house.config, house.sent.max_model_len
-    streams = max((load.concurrency or OPEN_STREAMS for load in house.loads), default=OPEN_STREAMS)
-    is_cpu = house.device == "cpu"
-    room = kv_cache_bytes(describe(row.folder).config, length * streams, config.dtype)
+    config, is_cpu = house.config, house.device == "cpu"
     return ServeConfig(
         model=row.folder.resolve(),
         served_name=row.name,
         port=free_port(),
-        max_model_len=length,
+        max_model_len=house.sent.max_model_len,
         dtype=config.dtype,
         seed=config.seed,
         device=house.device,
         eager=config.enforce_eager,
         prefix_caching=bool(row.prefix_caching),
-        kv_cache_bytes=room if is_cpu else None,
+        kv_cache_bytes=_cache_bytes(house, row) if is_cpu else None,
         gpu_memory_utilization=None if is_cpu else GPU_SHARE / house.num_together,
     )
+
+
+def _cache_bytes(house: House, row: Entry) -> int:
+    """Room for the keys and values of all streams."""
+    assert row.folder is not None
+    streams = max((load.concurrency or OPEN_STREAMS for load in house.loads), default=OPEN_STREAMS)
+    return kv_cache_bytes(describe(row.folder).config, house.sent.max_model_len * streams, house.config.dtype)
 
 
 def fit_together(house: House, rows: Sequence[Entry], available_bytes: int) -> bool:
@@ -154,16 +160,14 @@ def fit_together(house: House, rows: Sequence[Entry], available_bytes: int) -> b
     if house.device != "cpu":
         return True
     served = [row for row in rows if row.runner == "vllm"]
-    caches = sum(serve_config(house, row).kv_cache_bytes or 0 for row in served)
+    servers = sum(weights_bytes(row) + OVERHEAD + _cache_bytes(house, row) for row in served)
     others = sum(weights_bytes(row) + ENGINE_OVERHEAD for row in rows if row.runner in ("hf", "onnx"))
-    return sum(weights_bytes(row) + OVERHEAD for row in served) + caches + others <= available_bytes
+    return servers + others <= available_bytes
 
 
 def weights_bytes(row: Entry) -> int:
     """Of the row's weight files; 0 at an endpoint."""
-    if row.folder is None:
-        return 0
-    return checkpoint.weight_bytes(row.folder) or sum(file.stat().st_size for file in graph_files(row.folder))
+    return 0 if row.folder is None else size_bytes(row.folder)
 
 
 def _end_of(log: Path) -> str:

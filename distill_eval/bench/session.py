@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from distill_eval.bench.entries import Entry
+from distill_eval.bench.metrics import metrics
 from distill_eval.bench.plan import MAX_WARMUP, Turn, is_steady, next_rate
 from distill_eval.bench.pool import Pool
-from distill_eval.bench.summary import Raw, Summary
+from distill_eval.bench.summary import Raw
 from distill_eval.bench.target import Measured, Rules
-from distill_eval.schema.bench import RateTried, Sweep
+from distill_eval.schema.bench import LoadMetrics, RateTried, Sweep
 from distill_eval.schema.timing import Load, Phase, Prompt, RequestTiming, Window
 from distill_eval.serving.energy import Meter, metered
 
@@ -88,8 +89,7 @@ class Session:
         for turn in turns:
             entry, load = self._entries[turn.model], loads[turn.load]
             self._warm_up(entry, load)
-            window = self._window(entry, load, turn.repeat, "measured", again=turn.again)
-            rate = Summary(self.raw, {}).single(window).output_throughput
+            rate = self._window(entry, load, turn.repeat, "measured", again=turn.again).output_throughput
             said = "none completed" if rate is None else f"{rate:,.1f} output tok/s"
             again = ", again" if turn.again else ""
             self._say(f"repeat {turn.repeat + 1}, {load.label}: {entry.name}{again}: {said}")
@@ -102,21 +102,18 @@ class Session:
         """
         one_stream = Load(kind="closed", concurrency=1, ignore_eos=rule.open_load(1.0).ignore_eos)
         alone = self._try(entry, one_stream, rule)
-        tried = {} if alone.good_share >= rule.share else {alone.request_rate: alone}
-        while True:
-            held = [rate for rate, one in tried.items() if one.good_share >= rule.share]
-            failed = [rate for rate, one in tried.items() if one.good_share < rule.share]
-            rate = next_rate(held, failed, start=alone.request_rate) if alone.good_share >= rule.share else None
-            if rate is None:
-                break
-            tried[rate] = self._try(entry, rule.open_load(rate), rule)
+        if alone.good_share < rule.share:
+            self.sweeps[entry.name] = _swept([alone], rule.share)
+            return
+        tried, rate = list[RateTried](), next_rate([], [], start=alone.request_rate)
+        while rate is not None:
+            tried.append(self._try(entry, rule.open_load(rate), rule))
             self.sweeps[entry.name] = _swept(tried, rule.share)
-        self.sweeps[entry.name] = _swept(tried, rule.share)
+            rate = next_rate(*_sides(tried, rule.share), start=alone.request_rate)
 
     def _try(self, entry: Entry, load: Load, rule: SweepRule) -> RateTried:
         self._warm_up(entry, load)
-        window = self._window(entry, load, 0, "sweep")
-        found = Summary(self.raw, rule.goodput).single(window)
+        found = self._window(entry, load, 0, "sweep", goodput=rule.goodput)
         sent = found.num_completed + found.num_errored + found.num_cancelled
         share = (found.goodput or 0.0) * found.duration_s / sent if sent else 0.0
         self._say(f"sweep, {load.label}: {entry.name}: {share:.1%} good")
@@ -132,11 +129,11 @@ class Session:
         rates: list[float] = []
         streams = load.concurrency or 1
         while len(rates) < MAX_WARMUP and not is_steady(rates):
-            window = self._window(entry, load, WARMUP - len(rates), "warmup", at_most=max(2, 2 * streams))
-            if not any(timing.status == "completed" for timing in self.timings if timing.window == window.number):
-                reason = next((timing.reason for timing in self.timings if timing.window == window.number), None)
+            found = self._window(entry, load, WARMUP - len(rates), "warmup", at_most=max(2, 2 * streams))
+            if not found.num_completed:
+                reason = next(iter(found.reasons), None)
                 raise Ended(f"{entry.name} at {load.label}: no request of the warm-up completed ({reason})")
-            rates.append(Summary(self.raw, {}).single(window).output_throughput or 0.0)
+            rates.append(found.output_throughput or 0.0)
         if not is_steady(rates):
             self._say(f"{entry.name} at {load.label} is not steady after {len(rates)} windows of warm-up")
         self._warm.add(key)
@@ -150,7 +147,8 @@ class Session:
         *,
         again: bool = False,
         at_most: int | None = None,
-    ) -> Window:
+        goodput: Mapping[str, float] = {},
+    ) -> LoadMetrics:
         running = self._pool.get(entry)
         number = len(self.windows)
         prompts = self._draw(load, turn_name(phase, repeat, again=again))[:at_most]
@@ -158,9 +156,7 @@ class Session:
         with metered(self._meter()) as meter:
             done = running.target.measure(load, prompts, self._rules, window=number, zero=self._zero, seed=seed)
         if phase == "measured" and not again:
-            before = self.energy.get(entry.name, Energy(0.0, None)).joules
-            known = None if before is None or meter.joules is None else before + meter.joules
-            self.energy[entry.name] = Energy(known, meter.reason)
+            self._add_energy(entry.name, meter)
         window = Window(
             number=number,
             model=entry.name,
@@ -179,20 +175,30 @@ class Session:
         self.timings.extend(done.timings)
         self._keep(self.raw)
         _check_ended(entry, load, done, running.last_words)
-        return window
+        return metrics(done.timings, [window], goodput=goodput)
+
+    def _add_energy(self, name: str, meter: Meter) -> None:
+        before = self.energy.get(name, Energy(0.0, None)).joules
+        known = None if before is None or meter.joules is None else before + meter.joules
+        self.energy[name] = Energy(known, meter.reason)
 
 
-def _swept(tried: Mapping[float, RateTried], share: float) -> Sweep:
+def _sides(tried: Sequence[RateTried], share: float) -> tuple[list[float], list[float]]:
+    """Rates that held, and those that failed."""
+    held = [one.request_rate for one in tried if one.good_share >= share]
+    return held, [one.request_rate for one in tried if one.good_share < share]
+
+
+def _swept(tried: Sequence[RateTried], share: float) -> Sweep:
     """What the rates so far tell: the highest that held below all that failed."""
-    held = [rate for rate, one in tried.items() if one.good_share >= share]
-    failed = [rate for rate, one in tried.items() if one.good_share < share]
+    held, failed = _sides(tried, share)
     best = max((rate for rate in held if not failed or rate < min(failed)), default=None)
     above = [rate for rate in failed if best is None or rate > best]
     return Sweep(
         wanted_share=share,
         highest_rate=best,
         lowest_failed=min(above, default=None),
-        tried=tuple(tried[rate] for rate in sorted(tried)),
+        tried=tuple(sorted(tried, key=lambda one: one.request_rate)),
     )
 
 

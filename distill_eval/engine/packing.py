@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_eval import checkpoint
-from distill_eval.engine import GENAI_CONFIG
+from distill_eval.engine import GENAI_CONFIG, graph_files
 
 UNKNOWN_PRECISION = "onnx of unknown precision"
 """Of an ONNX folder that our export did not write."""
@@ -21,6 +21,11 @@ def quantization(folder: Path) -> str | None:
         precision = read_json(folder / EXPORT).get("precision")
         return None if precision == "fp32" else f"onnx {precision}" if precision else UNKNOWN_PRECISION
     return checkpoint.packed_as(read_json(folder / "config.json"))
+
+
+def size_bytes(folder: Path) -> int:
+    """Of the weights: safetensors, or the graphs and their data."""
+    return checkpoint.weight_bytes(folder) or sum(file.stat().st_size for file in graph_files(folder))
 
 
 def read_json(path: Path) -> dict[str, Any]:

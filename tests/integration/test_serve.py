@@ -109,8 +109,10 @@ def test_it_serves_until_it_is_told_to_end(start, tmp_path, number):
 def test_the_server_does_not_outlive_a_killed_command(start):
     process = start()
     _, address = welcome(process)
+    assert answers(address)
     process.kill()
     until(lambda: not answers(address))
+    assert not answers(address)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

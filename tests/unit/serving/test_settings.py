@@ -183,16 +183,18 @@ def test_models_that_vllm_does_not_serve_on_a_cpu(tmp_path, config, said):
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "packed"),
     [
-        {"quantization_config": packing(8, 8)},
-        {"quantization_config": packing(4, None)},
-        {"architectures": ["LlamaForCausalLM"]},
-        {},
+        ({"quantization_config": packing(8, 8)}, "compressed-tensors W8A8"),
+        ({"quantization_config": packing(4, None)}, "compressed-tensors W4A16"),
+        ({"architectures": ["LlamaForCausalLM"]}, None),
+        ({}, None),
     ],
 )
-def test_models_that_it_serves(tmp_path, config):
-    folder.require_served(ModelRef(name="m"), folder.describe(write(tmp_path / "m", config)), is_cpu=True)
+def test_models_that_it_serves(tmp_path, config, packed):
+    found = folder.describe(write(tmp_path / "m", config))
+    assert found.quantization == packed
+    folder.require_served(ModelRef(name="m"), found, is_cpu=True)  # does not refuse it
 
 
 @pytest.mark.parametrize("name", ["latency", "throughput", "cpu"])
