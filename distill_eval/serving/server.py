@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from distill_eval.errors import ServerError, StoreError, UsageError, boundary
-from distill_eval.serving import facts, guard
+from distill_eval.serving import facts, guard, watch
 from distill_eval.serving.config import LOOPBACK, ServeConfig, argv, environment
 from distill_eval.serving.log import Hints, advice, dtype, excerpt, last_line
 from distill_eval.serving.memory import processes
@@ -141,7 +141,7 @@ def serve(
         output = log.open("wb")
     command = [sys.executable, guard.__file__, str(os.getpid()), *argv(config)]
     began = time.monotonic()
-    with output, _shown(log, show):
+    with output, _shown(log, show), contextlib.ExitStack() as watcher:
         process = subprocess.Popen(
             command,
             env=variables,
@@ -151,10 +151,22 @@ def serve(
             start_new_session=True,
         )
         try:
+            watcher.enter_context(_watched(process.pid))
             _wait(process, config, log, ready_s, hints or Hints(), say)
             yield _endpoint(config, log, process, time.monotonic() - began)
         finally:
             end_group(process)
+
+
+@contextmanager
+def _watched(group: int) -> Iterator[None]:
+    """Have the group ended when this process dies while the block runs."""
+    words = [sys.executable, watch.__file__, str(group), str(END_S)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True) as watcher:
+        try:
+            yield
+        finally:
+            watcher.kill()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.evaluate.scorer.generate import GenerateRequest
 from distill_eval.evaluate.vllm import served
 from distill_eval.schema.model import ModelRef
-from distill_eval.serving import guard, server
+from distill_eval.serving import guard, server, watch
 from distill_eval.serving.config import GIB, ServeConfig, argv, environment, kv_cache_bytes
 from distill_eval.serving.facts import EngineFacts, read
 from distill_eval.serving.log import Hints, advice, dtype, excerpt, last_line
@@ -310,6 +310,18 @@ def test_the_server_dies_with_its_parent(tmp_path):
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     until(lambda: not lives(served))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_a_server_that_puts_the_signal_off_is_ended_when_its_starter_has_gone():
+    refusing = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", refusing], stdout=subprocess.PIPE, start_new_session=True) as process:
+        process.stdout.readline()
+        words = [sys.executable, watch.__file__, str(process.pid), "0.5"]
+        with subprocess.Popen(words, stdin=subprocess.PIPE) as watcher:
+            time.sleep(0.5)
+            assert (process.poll(), watcher.poll()) == (None, None), "the starter lives"
+        assert (process.wait(timeout=20), watcher.returncode) == (-signal.SIGKILL, 0)
 
 
 def install(tmp_path, monkeypatch, code):
