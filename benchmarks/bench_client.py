@@ -11,7 +11,8 @@ given with all that is before and after the window, reading the streams above al
 the command's start; ours is a process of this file that does nothing else.
 
 The second form has no truth: medians and throughputs of both on a real server, which should be started without a prefix
-cache.
+cache. With --at-once both clients load it together, each with so many streams, and what counts is the time in which
+both do: a server whose speed drifts from minute to minute is then the same for both.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -247,6 +249,44 @@ def side_by_side(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     return rows
 
 
+COVER = 2
+"""--at-once: our requests for each of theirs, since ours begin before and end after."""
+
+
+def at_once(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """The same, with both clients at work in the time that counts."""
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor() as pool:
+        tasks, folders = {}, {client: Path(name) / str(place) for place, client in enumerate(CLIENTS)}
+        for place, (client, folder) in enumerate(folders.items()):
+            folder.mkdir()
+            num = args.requests if place else args.requests * COVER
+            tasks[client] = {
+                "address": args.endpoint, "model": args.model, "tokenizer": args.tokenizer, "rate": args.request_rate,
+                "prompts": str(folder / "prompts.jsonl"), "requests": num, "tokens": args.tokens,
+                "streams": args.concurrency,
+            }  # fmt: skip
+            write_prompts(folder / "prompts.jsonl", num, args.words, seed=place)
+        for _ in range(args.rounds):
+            jobs = {client: pool.submit(run, tasks[client], folders[client]) for client, run in CLIENTS.items()}
+            found = {client: job.result() for client, job in jobs.items()}
+            begin = max(min(one.sent_s) for one in found.values())
+            end = min(max(stamps[-1] for stamps in one.chunk_s) for one in found.values())
+            for client, one in found.items():
+                rows[client].append(within(one, begin, end, args.tokens))
+                print(client, json.dumps(rows[client][-1]), flush=True)
+    return rows
+
+
+def within(found: Requests, begin: float, end: float, tokens: int) -> dict[str, float]:
+    """Medians of the requests that lie in this time, and the tokens per second of all."""
+    kept = [pair for pair in zip(found.sent_s, found.chunk_s, strict=True) if pair[0] >= begin and pair[1][-1] <= end]
+    inner = found._replace(sent_s=[sent for sent, _ in kept], chunk_s=[stamps for _, stamps in kept])
+    medians = {f"{name} p50": summary(values)[1] for name, values in latencies(inner, tokens).items()}
+    chunks = sum(begin <= stamp <= end for stamps in found.chunk_s for stamp in stamps)
+    return {**medians, "chunks/s": chunks / (end - begin), "requests": len(kept)}
+
+
 def table(rows: dict[str, list[dict[str, float]]]) -> str:
     """Medians over rounds, and the median of the rounds' ratios."""
     lines = ["| | distill-eval | vllm bench serve | ratio (each round) |", "|---|--:|--:|--:|"]
@@ -273,6 +313,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=32, help="--endpoint: requests of each run")
     parser.add_argument("--words", type=int, default=60, help="--endpoint: of each prompt")
     parser.add_argument("--tokens", type=int, default=64, help="--endpoint: of each answer")
+    parser.add_argument("--at-once", action="store_true", help="--endpoint: both clients together")
     parser.add_argument("--output", type=Path, help="append the tables to this file")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -282,7 +323,7 @@ def main() -> None:
     if args.tokenizer is None or (args.endpoint and args.model is None):
         parser.error("--tokenizer is needed, and with --endpoint also --model")
     if args.endpoint:
-        text = table(side_by_side(args))
+        text = table(at_once(args) if args.at_once else side_by_side(args))
     else:
         chosen = [SETTINGS[int(place)] for place in args.settings.split(",")]
         text = "\n\n".join(f"{setting}\n\n{table(against_truth(setting, args))}" for setting in chosen)

@@ -30,7 +30,7 @@ def benched(
         dtype=facts.dtype,
         quantization=entry.quantization,
         max_model_len=facts.max_model_len,
-        prefix_caching=entry.prefix_caching,
+        prefix_caching=facts.prefix_caching if entry.prefix_caching is None else entry.prefix_caching,
         start_s=facts.start_s,
         memory=Memory(
             weights_bytes=facts.weights_bytes,
@@ -61,5 +61,19 @@ def assemble(frame: BenchRun, raw: Raw, notes: Sequence[str] = ()) -> BenchRun:
         frame,
         models=models or frame.models,
         noise=summary.noise(baseline, frame.loads),
-        findings=(*notes, *findings(raw, results, len(frame.loads))),
+        findings=(*notes, *_of_caches(frame.models), *findings(raw, results, len(frame.loads))),
     )
+
+
+def _of_caches(models: Sequence[BenchedModel]) -> list[str]:
+    """Of servers that we did not start: whether answers from a cache may be among the figures."""
+    sooner = "prompts that share a beginning, or come again, have their first token sooner than in other comparisons"
+    said = {
+        True: f"has a prefix cache: {sooner}",
+        None: f"does not say whether it has a prefix cache; with one, {sooner}",
+    }
+    return [
+        f"the server of {model.name} {said[model.prefix_caching]}"
+        for model in models
+        if model.engine == "endpoint" and model.prefix_caching is not False
+    ]

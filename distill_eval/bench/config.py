@@ -120,7 +120,7 @@ class BenchConfig:
     api_key_variable: str = OWN_KEY
     """Variable of the environment that holds the key of --endpoint, where it wants one; no other key is sent to it."""
     tokenizer: str | None = None
-    """Whose tokens the prompts are counted in: Hub name or folder (default: the first model's)."""
+    """Of the model at --endpoint: Hub name or folder (default: the model's name there)."""
     api: Literal["completions", "chat"] = "completions"
     """Interface of the server: /v1/completions or /v1/chat/completions."""
     load: LoadConfig = field(default_factory=LoadConfig)

@@ -25,6 +25,8 @@ class Facts(NamedTuple):
     weights_bytes: int | None = None
     rest_bytes: int | None = None
     kv_cache_tokens: int | None = None
+    prefix_caching: bool | None = None
+    """As a server of somebody else says; what we start has it as we ask."""
 
 
 class Running(NamedTuple):

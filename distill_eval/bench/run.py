@@ -22,6 +22,7 @@ from distill_eval.bench.session import NOT_MEASURED, Ended, Energy, Session, Swe
 from distill_eval.bench.summary import Raw
 from distill_eval.bench.target import Rules
 from distill_eval.bench.timings import read_timings, write_timings
+from distill_eval.bench.unread import check_from, check_rows
 from distill_eval.device import choose_device
 from distill_eval.errors import ArtifactError, DistillEvalError, UsageError, require
 from distill_eval.record import from_json, to_json
@@ -67,6 +68,7 @@ def run(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None],
     device = _device(config)
     rows = endpoint_entries(config, names) if config.endpoint else entries(config, device, names)
     whole_texts = require_alike(rows)
+    check_rows(config, rows)
     loads = () if whole_texts else config.load.loads
     if not whole_texts:
         _require_some_load(rows, loads, config)
@@ -205,7 +207,9 @@ def again(path: Path, config: BenchConfig) -> BenchRun:
 
     Raises:
         ArtifactError: the file is no timings.parquet of ours.
+        UsageError: an option is given that timings do not depend on.
     """
+    check_from(config)
     found = read_timings(path)
     try:
         frame = from_json(BenchRun, str(found.notes["frame"]), source=f"{path}: frame")

@@ -19,6 +19,7 @@ from distill_eval.bench.sent import Sent
 from distill_eval.engine.packing import size_bytes
 from distill_eval.provenance import engine_version
 from distill_eval.schema.timing import Load
+from distill_eval.serving import facts as serving_facts
 from distill_eval.serving.config import GIB, ServeConfig, kv_cache_bytes
 from distill_eval.serving.folder import describe
 from distill_eval.serving.log import Hints, excerpt
@@ -103,7 +104,16 @@ class House(NamedTuple):
         target = HttpTarget(
             row.address, served.name, api=self.config.api, key=key, count_tokens=self.sent.count_tokens(row)
         )
-        yield Running(target, Facts("endpoint", device="elsewhere", max_model_len=served.max_model_len), lambda: None)
+        said = serving_facts.ask(row.address)
+        facts = Facts(
+            "endpoint",
+            said.version,
+            device="elsewhere",
+            max_model_len=served.max_model_len,
+            kv_cache_tokens=said.kv_cache_tokens,
+            prefix_caching=said.prefix_caching,
+        )
+        yield Running(target, facts, lambda: None)
 
 
 def engine_facts(row: Entry, device: str, target: LocalTarget | EncoderTarget, memory: Watched) -> Facts:

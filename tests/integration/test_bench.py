@@ -63,16 +63,20 @@ def test_a_server_twice_as_fast_is_found_to_be(tmp_path, tokenizer, capsys):
     assert [floor.load.label for floor in run.noise] == ["concurrency 1", "concurrency 4"]
     assert run.noise[0].ratio.value == pytest.approx(1.0, rel=0.25)
     assert "concurrency 4" in (output / "bench.md").read_text()
+    assert run.findings[0].startswith("the server of tiny at 127.0.0.1:"), "its caches are its owner's"
+    assert "does not say whether it has a prefix cache" in run.findings[0]
     assert "speedup" in capsys.readouterr().out
 
 
-def test_the_same_again_from_its_timings_and_with_a_goodput(tmp_path, tokenizer):
+def test_the_same_again_from_its_timings_and_with_a_goodput(tmp_path, tokenizer, capsys):
     output, other = tmp_path / "bench", tmp_path / "again"
     with streaming(ttft_ms=20, itl_ms=5) as server:
         assert cli.main(words(output, tokenizer, server)) == 0
     timings = f"--from={output / 'timings.parquet'}"
     assert cli.main(["bench", timings, f"--output-dir={other}"]) == 0
     assert (other / "bench.json").read_text() == (output / "bench.json").read_text()
+    assert cli.main(["bench", timings, f"--output-dir={other}", "--repeats=3", "--model=x"]) == 2
+    assert "--model, --repeats: nothing would read them (--from: what was measured" in capsys.readouterr().err
     third = tmp_path / "good"
     assert cli.main(["bench", timings, f"--output-dir={third}", "--goodput=ttft:5000,tpot:0.001"]) == 0
     metrics = read(third).models[0].results[0].metrics
@@ -166,6 +170,8 @@ def test_two_cannot_write_one_folder(tmp_path, tokenizer, capsys):
         ({"goodput": "ttft"}, "expected a metric and milliseconds"),
         ({"random_output_len": "0"}, "--random-output-len 0"),
         ({"max_model_len": "20"}, "--max-model-len 20: the longest request has 36 tokens"),
+        ({"dtype": "bfloat16", "batch_size": "4"}, "--batch-size: nothing would read it (it is of classifiers"),
+        ({"dtype": "bfloat16"}, "--dtype: nothing would read it (--endpoint: the server runs already)"),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_and_leaves_nothing(options, expected, tmp_path, tokenizer, capsys):
