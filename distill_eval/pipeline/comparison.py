@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from distill_eval.compare_config import NONE, CompareConfig
 from distill_eval.errors import UsageError
 from distill_eval.pipeline.parity import measure_parity, plan_parity
+from distill_eval.pipeline.samples import file_name, roles
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 
@@ -139,19 +139,8 @@ def _sample_files(scored: Sequence[Scored], num_students: int) -> list[tuple[str
 
     files = []
     num_baselines = len(scored) - 1 - num_students
-    roles = ["teacher", *_numbered("student", num_students), *_numbered("baseline", num_baselines)]
-    for role, one in zip(roles, scored, strict=True):
-        model = _slug(Path(one.run.model.ref).name)
+    for role, one in zip(roles(num_students, num_baselines), scored, strict=True):
         for task, samples in one.samples.items():
             text = "".join(to_json_line(sample) for sample in samples)
-            files.append((f"samples-{role}-{model}-{_slug(task)}.jsonl", text))
+            files.append((file_name(role, one.run.model.ref, task), text))
     return files
-
-
-def _numbered(role: str, number: int) -> list[str]:
-    """The role for each of so many models, with a number where there are several."""
-    return [f"{role}{place if number > 1 else ''}" for place in range(1, number + 1)]
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
