@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from distill_eval.errors import ArtifactError
@@ -32,7 +32,7 @@ class Changed(NamedTuple):
 
 
 def counted(retention: Retention, student_ref: str) -> list[Entry]:
-    """One entry with flips per task that was asked, in the tasks' order: the primary one, or that of its group's metric.
+    """An entry with flips per task, in the tasks' order: the primary one, or that of its group's metric.
 
     Groups are not among them: their documents are those of their tasks.
     """

@@ -90,9 +90,7 @@ def _row(row: Row, axis: Axis, box: Box, y: float) -> list[ET.Element]:
         parts.append(element("line", class_=style, x1=x, y1=y - ROW / 2, x2=x, y2=y + ROW / 2))
     if row.value is None:
         return parts
-    low, high = (
-        box.x(end if value is None else axis.share(value)) for value, end in ((row.low, 0.0), (row.high, 1.0))
-    )
+    low, high = (box.x(end if value is None else axis.share(value)) for value, end in ((row.low, 0.0), (row.high, 1.0)))
     told = element("title", text=f"{row.name}: {row.told}")
     parts.append(element("line", told, class_=series_class(0, LINE), x1=low, y1=y, x2=high, y2=y))
     for tick in row.ticks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def _staircase(frontier: Sequence[Spot], x_axis: Axis, y_axis: Axis, box: Box) -
         corners += [(corners[-1][0], y_axis.share(spot.y)), (x_axis.share(spot.x), y_axis.share(spot.y))]
     corners.append((corners[-1][0], 0.0))
     group = element("g")
-    for begin, end in zip(corners, corners[1:], strict=False):
+    for begin, end in itertools.pairwise(corners):
         if begin != end:
             ends = {"x1": box.x(begin[0]), "y1": box.y(begin[1]), "x2": box.x(end[0]), "y2": box.y(end[1])}
             group.append(element("line", class_=series_class(1, REFERENCE), **ends))
@@ -145,10 +146,7 @@ class _Area(NamedTuple):
     def meets(self, other: _Area) -> bool:
         """Whether they overlap."""
         return (
-            self.left < other.right
-            and other.left < self.right
-            and self.top < other.bottom
-            and other.top < self.bottom
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
 

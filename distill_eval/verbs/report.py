@@ -19,4 +19,6 @@ def report(config: ReportConfig, argv: Sequence[str]) -> int:
     done = join(config, argv=argv)
     Console().print(clean(done.gathered.report.verdict), markup=False, highlight=False)
     print(f"Report: {done.report}")
+    if done.page is not None:
+        print(f"Page: {done.page}")
     return 0

@@ -16,7 +16,9 @@ from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.retention import Finding
 
-HOSTILE = "</pre><script>document.title = 'broken'</script><img src=http://127.0.0.1:9/x.png onerror=\"document.title = 1\">"
+HOSTILE = (
+    "</pre><script>document.title = 'broken'</script><img src=http://127.0.0.1:9/x.png onerror=\"document.title = 1\">"
+)
 WIDE = "a_very_long_name_without_any_place_to_break_it_" * 4
 ROWS = {"student": (0.97, 1.5), "student-w8a8": (0.96, 2.4), "student-w4a16": (0.9, 0.6), WIDE: (0.5, 1.1)}
 
@@ -60,7 +62,9 @@ def everything():
             )
         )
     tasks = [entry_of("LLWLLLLL====")] + [make_entry(STUDENT, name) for name in ("hellaswag", "piqa", WIDE)]
-    compared = make_retention((make_model(STUDENT),), tuple(tasks), verdicts=(make_verdict(STUDENT, "FAIL", (0, 4, 0)),))
+    compared = make_retention(
+        (make_model(STUDENT),), tuple(tasks), verdicts=(make_verdict(STUDENT, "FAIL", (0, 4, 0)),)
+    )
     quants = {
         f"runs/{name}/quant.json": stored(QuantRun, f"2026-11-26-smollm2-variants/{name}/quant.json")
         for name in ("w8a8", "w4a16", "nf4")
@@ -83,12 +87,16 @@ def everything():
 
 def rows_of(chromium):
     """The first cells of the table of variants."""
-    return chromium.run("[...document.querySelectorAll('#variants tbody th')].map((cell) => cell.textContent.slice(0, 13))")
+    return chromium.run(
+        "[...document.querySelectorAll('#variants tbody th')].map((cell) => cell.textContent.slice(0, 13))"
+    )
 
 
 def heading(chromium, name):
     """A script expression for the button in a heading of the table of variants."""
-    return f"[...document.querySelectorAll('#variants thead button')].find((one) => one.textContent.startsWith('{name}'))"
+    return (
+        f"[...document.querySelectorAll('#variants thead button')].find((one) => one.textContent.startsWith('{name}'))"
+    )
 
 
 def sorting(chromium):
@@ -150,9 +158,11 @@ def test_the_page_is_never_wider_than_the_screen(chromium, page, width):
     chromium.show(width=width, mobile=width < 500)
     chromium.open(page)
     chromium.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    assert chromium.run("document.documentElement.scrollWidth") == width
+    assert chromium.run("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     assert chromium.run("window.innerWidth") == width
-    small = "[...document.querySelectorAll('summary, thead button, nav a')].filter((one) => one.offsetHeight < 24).length"
+    small = (
+        "[...document.querySelectorAll('summary, thead button, nav a')].filter((one) => one.offsetHeight < 24).length"
+    )
     assert chromium.run(small) == 0  # WCAG 2.2, 2.5.8: targets of 24 pixels
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os.path
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,13 +32,15 @@ def shown(output_type: str, requests: Sequence[tuple[object, ...]], num_options:
         return Shown(_end(str(requests[0][0])), ())
     offered = requests[:num_options]  # behind them acc_mutual_info asks for the options without a prompt
     contexts = [str(context) for context, *_ in offered]
-    prompt = contexts[0] if len(set(contexts)) == 1 else _whole_words(os.path.commonprefix(contexts))
+    prompt = contexts[0] if len(set(contexts)) == 1 else _shared_words(contexts)
     options = [context[len(prompt) :] + str(rest[0]) for context, *rest in offered]
     return Shown(_end(prompt), tuple(_begin(option) for option in options))
 
 
-def _whole_words(text: str) -> str:
-    return text[: max(0, text.rfind(" "))]
+def _shared_words(texts: Sequence[str]) -> str:
+    """The words with which all of them begin, without the space behind the last."""
+    num_same = sum(1 for _ in itertools.takewhile(lambda chars: len(set(chars)) == 1, zip(*texts, strict=False)))
+    return texts[0][: max(0, texts[0].rfind(" ", 0, num_same))]
 
 
 def _end(text: str) -> str:

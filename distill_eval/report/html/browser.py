@@ -109,7 +109,7 @@ def _answers(one: Changed, pair: Pair, student: str) -> Html:
 
 
 def _answer(one: Changed, sample: Sample) -> str:
-    """What the model wrote, or how likely it finds the right continuation; and what was read from it, if that differs."""
+    """What the model wrote, or how likely it finds the right continuation; and what was read from it."""
     written = []
     for response in map(json.loads, sample.responses):
         if isinstance(response, list) and len(response) == 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from distill_eval.report import numbers, training
 from distill_eval.report.axes import linear, logarithmic
@@ -110,7 +110,9 @@ def forests(retention: Retention, names: Mapping[str, str], ship: str | None) ->
         told = ". ".join(f"{row.name}: {row.told}" for row in chart.rows)
         opened = name == ship or len(retention.verdicts) <= OPEN
         svg = picture(chart.title, told, [draw_ranges(chart)])
-        parts.append(_folded(_kept(name, decision), figure(svg, _caption(retention, decision.student_ref)), opened=opened))
+        parts.append(
+            _folded(_kept(name, decision), figure(svg, _caption(retention, decision.student_ref)), opened=opened)
+        )
     return joined(parts)
 
 
@@ -121,7 +123,9 @@ def _kept(name: str, decision: StudentVerdict) -> str:
 
 def _caption(retention: Retention, student_ref: str) -> str:
     lower = [clean(e.task) for e in _primary(retention, student_ref) if not e.higher_is_better]
-    return "100 % is kept in full." + (f" Teacher over student, since lower is better: {', '.join(lower)}." * bool(lower))
+    return "100 % is kept in full." + (
+        f" Teacher over student, since lower is better: {', '.join(lower)}." * bool(lower)
+    )
 
 
 def _folded(summary: str, content: Html, *, opened: bool) -> Html:
@@ -183,12 +187,8 @@ def divergences(fidelity: Fidelity, names: Mapping[str, str]) -> Html:
         for one, kl in measured
     )
     axis = logarithmic([max(LEAST_KL, value) for value in positive], most=4)
-    chart = RangeChart(
-        "KL(reference || candidate) per token", "model; mean", "nats per token, logarithmic", rows, axis
-    )
-    told = ". ".join(
-        f"{row.name}: mean {row.told}, {', '.join(tick.name for tick in row.ticks)}" for row in rows
-    )
+    chart = RangeChart("KL(reference || candidate) per token", "model; mean", "nats per token, logarithmic", rows, axis)
+    told = ". ".join(f"{row.name}: mean {row.told}, {', '.join(tick.name for tick in row.ticks)}" for row in rows)
     reference = clean(names.get(fidelity.reference.ref, fidelity.reference.ref))
     caption = (
         f"Against {reference}. The dot is the mean; the line goes from the median to the largest, with strokes at the "
@@ -202,4 +202,6 @@ def curves(trainings: Mapping[str, DistillRun]) -> Html:
     if not trainings:
         return Html()
     runs = {clean(name): run for name, run in trainings.items()}
-    return figure(training.draw(runs), "Validation of every run; the parts of the training loss are those of the first.")
+    return figure(
+        training.draw(runs), "Validation of every run; the parts of the training loss are those of the first."
+    )

@@ -12,7 +12,6 @@ from distill_eval.report.html.charts import figure
 from distill_eval.report.html.markup import Html, joined, tag
 from distill_eval.report.html.tables import table
 from distill_eval.report.lines import Line, LineChart, draw_lines
-from distill_eval.report.sections import short_names
 from distill_eval.report.svg import picture
 from distill_eval.report.table import Cell, Column
 from distill_eval.schema.bench import BenchRun, ClassifierResult, Latency, LoadResult

@@ -17,15 +17,18 @@ from distill_eval.report.html.markup import Html, joined, tag
 from distill_eval.report.html.tables import table
 from distill_eval.report.markdown import ALWAYS
 from distill_eval.report.rows import View, columns, ordered
+from distill_eval.report.scores import columns as variant_columns
+from distill_eval.report.scores import missing
 from distill_eval.report.sections import WEIGHTS
 from distill_eval.report.table import Cell, Column
+from distill_eval.report.verdict import criterion
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.gate import RuleResult
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Report
-from distill_eval.schema.retention import Provenance, Retention
+from distill_eval.schema.retention import Retention
 
 NO_DOCUMENTS = (
     "The documents are not shown: their samples-*.jsonl, which distill-eval compare writes beside retention.json, are "
@@ -75,7 +78,7 @@ def render(facts: Facts, flips: Mapping[str, Sequence[Changed]]) -> str:
     sections = {
         "variants": ("Variants", _variants(facts.report)),
         "charts": ("Charts", _charts(facts)),
-        "tasks": ("Task by task", joined([_tasks(one, facts.names, n) for n, one in enumerate(facts.retentions.values())])),
+        "tasks": ("Task by task", _all_tasks(facts)),
         "flips": ("Documents that changed", _flips(facts, flips)),
         "findings": ("Findings, heaviest first", _findings(facts.report)),
         "repeat": ("How to repeat this", _repeat(facts)),
@@ -84,7 +87,13 @@ def render(facts: Facts, flips: Mapping[str, Sequence[Changed]]) -> str:
     links = [tag("li", tag("a", title, href=f"#{name}")) for name, (title, _) in shown.items()]
     title = f"What was kept of {clean(facts.report.variants[0].name)}"
     body = [
-        tag("header", tag("h1", title), tag("p", facts.report.verdict, class_="verdict"), _gate(facts.report.gate)),
+        tag(
+            "header",
+            tag("h1", title),
+            tag("p", facts.report.verdict, class_="verdict"),
+            *_criteria(facts.retentions),
+            _gate(facts.report.gate),
+        ),
         tag("nav", tag("ul", *links), aria_label="Sections"),
         tag("main", *(tag("section", tag("h2", text), part, id=name) for name, (text, part) in shown.items())),
     ]
@@ -117,6 +126,14 @@ def _resource(name: str) -> Html:
 # ---- sections
 
 
+def _criteria(retentions: Mapping[str, Retention]) -> list[Html]:
+    rules = dict.fromkeys(
+        f"at {numbers.round_percent(one.criterion.level)} confidence {criterion(one)} on every task"
+        for one in retentions.values()
+    )
+    return [tag("p", f"Criterion: {'; '.join(rules)}.")] if rules else []
+
+
 def _gate(results: Sequence[RuleResult]) -> Html:
     """The rules that were asked for."""
     if not results:
@@ -124,7 +141,9 @@ def _gate(results: Sequence[RuleResult]) -> Html:
     found = [
         Column("rule", tuple(Cell(f"{one.rule.name} {one.rule.bound:g}") for one in results), numeric=False),
         Column("student", tuple(Cell(clean(one.student)) for one in results), numeric=False),
-        Column("where", tuple(Cell(clean(one.where) if one.where else "the whole model") for one in results), numeric=False),
+        Column(
+            "where", tuple(Cell(clean(one.where) if one.where else "the whole model") for one in results), numeric=False
+        ),
         Column("verdict", tuple(Cell(one.verdict) for one in results), numeric=False),
         Column("why", tuple(Cell(clean(one.text)) for one in results), numeric=False),
     ]
@@ -132,7 +151,11 @@ def _gate(results: Sequence[RuleResult]) -> Html:
 
 
 def _variants(report: Report) -> Html:
-    return table(variant_columns(report), "Variants", prefix="variants", sortable=True)
+    every = variant_columns(report, clean, bold=False)
+    shown = table([column for column in every if not column.empty], "Variants", prefix="variants", sortable=True)
+    left = [tag("li", line) for line in missing(every)]
+    said = [tag("p", "Not in the table, since no variant has it:"), tag("ul", *left, class_="notes")] if left else []
+    return joined([shown, *said])
 
 
 def _charts(facts: Facts) -> Html:
@@ -147,6 +170,14 @@ def _charts(facts: Facts) -> Html:
     ]
     shown = [one for one in figures if one]
     return tag("div", *shown, class_="charts") if shown else Html()
+
+
+def _all_tasks(facts: Facts) -> Html:
+    parts: list[str] = []
+    for number, (path, retention) in enumerate(facts.retentions.items()):
+        found = _tasks(retention, facts.names, number)
+        parts += [tag("h3", clean(path)), found] if found and len(facts.retentions) > 1 else [found]
+    return joined(parts)
 
 
 def _tasks(retention: Retention, names: Mapping[str, str], number: int) -> Html:
@@ -176,9 +207,7 @@ def _flips(facts: Facts, flips: Mapping[str, Sequence[Changed]]) -> Html:
 
 def _findings(report: Report) -> Html:
     ranked = sorted(report.findings, key=lambda finding: WEIGHTS.index(finding.weight))
-    items = [
-        tag("li", tag("strong", clean(one.subject)), f" ({one.weight}): {clean(one.text)}") for one in ranked
-    ]
+    items = [tag("li", tag("strong", clean(one.subject)), f" ({one.weight}): {clean(one.text)}") for one in ranked]
     return tag("ol", *items) if items else tag("p", "None.")
 
 
@@ -188,30 +217,31 @@ def _repeat(facts: Facts) -> Html:
     parts = [tag("pre", "\n".join([*commands, report.provenance.command]))]
     if report.recipe is not None:
         parts += [tag("h3", "Recipe"), tag("pre", report.recipe)]
-    parts.append(_table_of({
-        "artifact": [clean(source.path) for source in report.sources],
+    made = [facts.made[source.path] for source in report.sources]
+    sources = {
+        "artifact": [source.path for source in report.sources],
         "SHA-256": [source.digest[:12] for source in report.sources],
-    }, "Artifacts", "sources"))
-    tasks = {
-        task.task: f"{task.dataset or 'not named'}" + (f"@{task.dataset_revision}" if task.dataset_revision else "")
-        for retention in facts.retentions.values()
-        for task in retention.tasks
+        "distill-eval commit": [one.git_commit or "not a checkout" for one in made],
+        "hardware": [one.hardware for one in made],
     }
-    if tasks:
-        parts.append(_table_of({"task": list(map(clean, tasks)), "data set": list(map(clean, tasks.values()))}, "Data", "data"))
-    parts.append(_environment(report.provenance))
+    parts.append(_table_of(sources, "Artifacts", "sources"))
+    tasks = [task for retention in facts.retentions.values() for task in retention.tasks]
+    data = {
+        "task": [task.task for task in tasks],
+        "data set": [task.dataset or "not named" for task in tasks],
+        "revision": [task.dataset_revision or "not known" for task in tasks],
+    }
+    parts.append(_table_of(data, "Data", "data") if tasks else Html())
+    packages = sorted({package for one in made for package in one.versions})
+    versions = {
+        "package": packages,
+        "version": [", ".join(dict.fromkeys(one.versions[p] for one in made if p in one.versions)) for p in packages],
+    }
+    parts.append(_table_of(versions, "Versions", "versions"))
     return joined(parts)
 
 
-def _environment(source: Provenance) -> Html:
-    facts = {
-        "hardware": source.hardware,
-        "distill-eval commit": source.git_commit or "not run from a checkout",
-        **{package: source.versions[package] for package in sorted(source.versions)},
-    }
-    return _table_of({"of the report": list(map(clean, facts)), "": list(map(clean, facts.values()))}, "Environment", "env")
-
-
 def _table_of(content: Mapping[str, Sequence[str]], name: str, prefix: str) -> Html:
-    found = [Column(head, tuple(map(Cell, cells)), numeric=False) for head, cells in content.items()]
-    return joined([tag("h3", name), table(found, name, prefix=prefix)])
+    """A table of foreign text, folded away."""
+    found = [Column(head, tuple(Cell(clean(cell)) for cell in cells), numeric=False) for head, cells in content.items()]
+    return tag("details", tag("summary", name), table(found, name, prefix=prefix), class_="printed")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from distill_eval.report.html.markup import Html, joined, tag
 from distill_eval.report.table import Column, grid
 
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?=x?(?!\w))")
+"""A number on its own: not the one in `gsm8k`, but that in `1.9x`."""
 _SCALES = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 _SIZE = re.compile(r"\s(kB|MB|GB)\b")
 
@@ -33,9 +34,7 @@ def table(columns: Sequence[Column], name: str, *, prefix: str, sortable: bool =
         for text, numeric in zip(row[1:], shown.numeric[1:], strict=True):
             cells.append(_cell(text, numeric, prefix))
         rows.append(tag("tr", *cells))
-    made = tag(
-        "table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), class_="sortable" if sortable else None
-    )
+    made = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), class_="sortable" if sortable else None)
     box = tag("div", made, class_="scroll", role="region", aria_label=name, tabindex="0")
     notes = [
         tag("li", f"({number}) {note}", id=f"{prefix}-{number}") for number, note in enumerate(shown.notes, start=1)
@@ -45,7 +44,9 @@ def table(columns: Sequence[Column], name: str, *, prefix: str, sortable: bool =
 
 def _cell(text: str, numeric: bool, prefix: str) -> Html:
     if not numeric:
-        return tag("td", _noted(text, prefix), class_=text.lower() if text in ("PASS", "FAIL", "INCONCLUSIVE") else None)
+        return tag(
+            "td", _noted(text, prefix), class_=text.lower() if text in ("PASS", "FAIL", "INCONCLUSIVE") else None
+        )
     value = sort_key(text)
     return tag("td", _noted(text, prefix), class_="number", data_number=None if value is None else repr(value))
 

@@ -1,4 +1,4 @@
-"""Small records for a page: a comparison with the documents behind its flips, and what a reader's program sees of it."""
+"""Small records for a page: a comparison with the documents behind its flips, and the page as a parser reads it."""
 
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,9 +19,7 @@ NAMES = {TEACHER: "SmolLM2-135M-Instruct", STUDENT: "student"}
 
 def entry_of(outcomes, task="arc_easy", **changes):
     """An entry whose documents are lost (`L`), won (`W`), or as before (`=` right, `x` wrong)."""
-    flips = Flips(
-        num_harmful=outcomes.count("L"), num_beneficial=outcomes.count("W"), num_wrong_to_other_wrong=None
-    )
+    flips = Flips(num_harmful=outcomes.count("L"), num_beneficial=outcomes.count("W"), num_wrong_to_other_wrong=None)
     return make_entry(STUDENT, task, num_pairs=len(outcomes), flips=flips, **changes)
 
 
@@ -121,8 +119,15 @@ def facts(**changes):
     """What `render` takes: a comparison of 12 documents and nothing else."""
     entry = entry_of("LLW=x=======", retention=make_estimate(0.9, 0.04))
     compared = make_retention((make_model(STUDENT),), (entry,), verdicts=(make_verdict(STUDENT, "FAIL", (0, 1, 0)),))
+    made_by = {"out/retention.json": compared.provenance}
     empty = {"fidelities": {}, "benches": {}, "trainings": {}, "quants": {}}
-    made = {"report": report(), "retentions": {"out/retention.json": compared}, "names": NAMES, **empty}
+    made = {
+        "report": report(),
+        "retentions": {"out/retention.json": compared},
+        "names": NAMES,
+        "made": made_by,
+        **empty,
+    }
     return SimpleNamespace(**made | changes)
 
 

@@ -109,10 +109,15 @@ def json_of(value):
 @pytest.mark.parametrize("text", [HOSTILE, BREAKOUT, "\x00\x1b[31m\u202e&#x3c;script>", "{{7*7}} ${x} \ud800"])
 def test_foreign_text_is_text_everywhere(text):
     entry = replace(make_hostile(text).entries[0], flips=entry_of("LW=x").flips, num_pairs=4)
-    hostile = replace(make_hostile(text), entries=(entry,), verdicts=(make_verdict(entry.student_ref, "FAIL", (0, 1, 0)),))
+    hostile = replace(
+        make_hostile(text), entries=(entry,), verdicts=(make_verdict(entry.student_ref, "FAIL", (0, 1, 0)),)
+    )
     teacher, student = documents("LW=x", task=text, prompt=text)
     spoiled = [
-        [replace(one, options=(text,) * 3, metrics=(replace(one.metrics[0], metric=text, filter=text),)) for one in side]
+        [
+            replace(one, options=(text,) * 3, metrics=(replace(one.metrics[0], metric=text, filter=text),))
+            for one in side
+        ]
         for side in (teacher, student)
     ]
     found = changed(entry, *spoiled, source="")
@@ -124,7 +129,9 @@ def test_foreign_text_is_text_everywhere(text):
     )
     page = seen(made, {text: [found]})
     shown = text.encode("unicode_escape").decode("ascii") if "\x00" in text or "\ud800" in text else text
-    assert shown in [pre.removeprefix("\n").replace("\u202e", "\\u202e") for pre in page.texts("pre")] or text == HOSTILE
+    assert (
+        shown in [pre.removeprefix("\n").replace("\u202e", "\\u202e") for pre in page.texts("pre")] or text == HOSTILE
+    )
     assert page.texts("p")[0] in (text, shown.replace("\\u202e", "\u202e"))
 
 
@@ -211,7 +218,9 @@ def test_the_right_option_is_marked_whoever_chose_it():
 
 def test_a_written_answer_stands_beside_the_right_one():
     teacher, student = documents("L", num_options=None)
-    wrote = [replace(teacher[0], responses=('"so 7"',), metrics=(replace(teacher[0].metrics[0], answer="7"),), target="7")]
+    wrote = [
+        replace(teacher[0], responses=('"so 7"',), metrics=(replace(teacher[0].metrics[0], answer="7"),), target="7")
+    ]
     guessed = [replace(student[0], responses=("[-4.5, false]",))]
     page = Seen(browser([changed(entry_of("L"), wrote, guessed, source="")], NAMES))
     assert page.texts("p", class_="label") == ["Prompt", "Right answer", "Teacher", "student"]
@@ -298,5 +307,5 @@ def test_the_rules_of_a_gate_are_a_table():
     )
     page = seen(facts(report=report(gate=(judged,))))
     assert headings(page)[0] == "Gate"
-    assert [e.text for e in page.all("td", class_="fail")][0] == "FAIL"
+    assert next(e.text for e in page.all("td", class_="fail")) == "FAIL"
     assert {"min-speedup 1.5", "offline", "too slow"} <= {*page.texts("th"), *page.texts("td")}

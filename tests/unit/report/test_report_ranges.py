@@ -33,7 +33,9 @@ def ranges(*rows, **changes):
 def test_an_interval_lies_between_its_ends_and_the_dot_on_its_value():
     rows = Row("one", "80", 0.8, 0.7, 0.9, level=0.95), Row("two", "100", 1.0, 0.9, 1.0)
     root = drawn(draw_ranges, ranges(*rows, level_name="least that passes"))
-    grid = {text: at(line)[0] for text, line in zip(["0.7", "0.8", "0.9", "1.0"], find(root, "line", "grid"), strict=False)}
+    grid = {
+        text: at(line)[0] for text, line in zip(["0.7", "0.8", "0.9", "1.0"], find(root, "line", "grid"), strict=False)
+    }
     scale = (grid["0.9"] - grid["0.7"]) / 0.2
     for row in rows:
         (line,) = told(root, "line", row.name)
@@ -65,7 +67,9 @@ def test_strokes_lie_on_a_logarithmic_axis_and_zero_at_its_beginning():
 
 
 def test_long_names_and_numbers_leave_room_for_the_rows():
-    root = drawn(draw_ranges, ranges(Row("a very long name of a task " * 3, "97.1 [95.9, 98.3] INCONCLUSIVE", 0.9, 0.8, 1)))
+    root = drawn(
+        draw_ranges, ranges(Row("a very long name of a task " * 3, "97.1 [95.9, 98.3] INCONCLUSIVE", 0.9, 0.8, 1))
+    )
     (line,) = find(root, "line", "line s0")
     assert at(line)[2] - at(line)[0] > 80
     assert at(line)[2] < WIDTH
