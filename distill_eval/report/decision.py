@@ -18,7 +18,7 @@ Entries = Mapping[str, Sequence[Entry]]
 """By a student's short name, what its verdict rests on."""
 
 
-def headline(ship: str | None, rows: Sequence[Variant], gate: Sequence[RuleResult]) -> str:| None, rows: Sequence[Variant]) -> str:
+def headline(ship: str | None, rows: Sequence[Variant], gate: Sequence[RuleResult]) -> str:
     """The first sentence."""
     if ship is not None:
         return f"Ship {ship}."
@@ -91,13 +91,15 @@ def _more(names: Sequence[str]) -> str:
 
 def _failing(row: Variant, entries: Entries, gate: Sequence[RuleResult]) -> str:
     """Why one variant does not pass, and what would settle it."""
-    if row.verdict == "PASS":
-        stops = [result for result in gate if result.student == row.name and result.verdict != "PASS"]
-        return f"{row.name} passes on every task, but not the gate: {'; '.join(one.text for one in stops[:MAX_NAMED])}."
+    rules = [result.text for result in gate if result.student == row.name and result.verdict != "PASS"]
     found = [entry for entry in entries.get(row.name, ()) if entry.verdict == row.verdict]
-    if row.verdict == "FAIL":
-        return f"{row.name} fails on {_listed([_failed(entry) for entry in found])}."
-    return f"{row.name} is INCONCLUSIVE on {_listed([entry.task for entry in found])}: {settles(found)}."
+    if row.verdict == "PASS":
+        said = f"{row.name} passes on every task"
+    elif row.verdict == "FAIL":
+        said = f"{row.name} fails on {_listed([_failed(entry) for entry in found])}"
+    else:
+        said = f"{row.name} is INCONCLUSIVE on {_listed([entry.task for entry in found])}: {settles(found)}"
+    return f"{said}; the gate: {_listed(rules)}." if rules else f"{said}."
 
 
 def _failed(entry: Entry) -> str:
@@ -152,7 +154,9 @@ def _slow(rows: Sequence[Variant], load: str | None) -> list[str]:
         speed = speed_at(row, load)
         if speed is not None and speed.speedup is not None and speed.speedup.is_slower:
             found.append(f"{row.name} ({speedup(speed.speedup)})")
-    return [f"{_listed(found)} {'is' if len(found) == 1 else 'are'} {SLOWER} than the teacher at {load}."] if found else []
+    return (
+        [f"{_listed(found)} {'is' if len(found) == 1 else 'are'} {SLOWER} than the teacher at {load}."] if found else []
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
