@@ -118,10 +118,10 @@ def _staircase(frontier: Sequence[Spot], x_axis: Axis, y_axis: Axis, box: Box) -
         corners += [(corners[-1][0], y_axis.share(spot.y)), (x_axis.share(spot.x), y_axis.share(spot.y))]
     corners.append((corners[-1][0], 0.0))
     group = element("g")
-    for begin, end in itertools.pairwise(corners):
-        if begin != end:
-            ends = {"x1": box.x(begin[0]), "y1": box.y(begin[1]), "x2": box.x(end[0]), "y2": box.y(end[1])}
-            group.append(element("line", class_=series_class(1, REFERENCE), **ends))
+    style, places = series_class(1, REFERENCE), [(box.x(x), box.y(y)) for x, y in corners]
+    for (x1, y1), (x2, y2) in itertools.pairwise(places):
+        if (x1, y1) != (x2, y2):
+            group.append(element("line", class_=style, x1=x1, y1=y1, x2=x2, y2=y2))
     return group
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MOST_CHARS = 2000
 """That are kept of a prompt, its last ones: the document itself stands at the end, behind the few-shot examples."""
@@ -19,7 +19,7 @@ class Shown(NamedTuple):
     options: tuple[str, ...]
 
 
-def shown(output_type: str, requests: Sequence[tuple[object, ...]], num_options: int | None) -> Shown:
+def shown(output_type: str, requests: Sequence[tuple[Any, ...]], num_options: int | None) -> Shown:
     """Of the arguments of a document's requests, in lm-eval's order; nothing of a text that is scored as a whole.
 
     A prompt followed by one of the options is what was scored, but for what was cut. Where the options stand within

@@ -84,14 +84,17 @@ def _options(one: Changed, pair: Pair, student: str, *, harm: bool) -> Html:
     rows = []
     for place in range(pair.teacher.num_options or 0):
         text = pair.teacher.options[place] if place < len(pair.teacher.options) else f"option {place}"
-        marks = ["right answer"] if right == str(place) else []
-        marks += [f"chosen by {who}" for who, answer in chosen.items() if answer == str(place)]
-        scores = [f"{_loglikelihood(sample, place)}" for sample in (pair.teacher, pair.student)]
+        marks = ["right"] if right == str(place) else []
+        marks += [who for who, answer in chosen.items() if answer == str(place)]
+        scores = [_loglikelihood(sample, place) for sample in (pair.teacher, pair.student)]
         chips = [part for mark in marks for part in (" ", tag("span", mark, class_="chip"))]
         row = [tag("td", tag("span", text.strip(), class_="option"), *chips)]
         rows.append(tag("tr", *row, *(tag("td", score, class_="number") for score in scores)))
-    heads = [tag("th", text, scope="col") for text in ("option", "teacher", student)]
-    caption = tag("caption", "Options, with the log-likelihood that each model gives them")
+    heads = [tag("th", "option", scope="col")]
+    heads += [tag("th", text, scope="col", class_="number") for text in ("teacher", student)]
+    caption = tag(
+        "caption", "Options: which is right, who chose which, and the log-likelihood that each model gives it"
+    )
     return tag("div", tag("table", caption, tag("thead", tag("tr", *heads)), tag("tbody", *rows)), class_="scroll")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from distill_eval.report import numbers, training
 from distill_eval.report.axes import linear, logarithmic
 from distill_eval.report.escape import clean
+from distill_eval.report.frontier import speed_at
 from distill_eval.report.html.markup import Html, joined, tag
 from distill_eval.report.ranges import RangeChart, Row, Tick, draw_ranges
 from distill_eval.report.sections import short_names
@@ -32,7 +33,7 @@ def figure(svg: str, caption: str) -> Html:
 
 def tradeoff(report: Report) -> Html:
     """Retention against speedup, size as area; the teacher at (1, 1)."""
-    found = [(variant, speed) for variant in report.variants if (speed := _speed(variant, report.load)) is not None]
+    found = [(variant, speed) for variant in report.variants if (speed := speed_at(variant, report.load)) is not None]
     spots = [spot for variant, speed in found if (spot := _spot(variant, speed)) is not None]
     if len(spots) < 2:
         return Html()
@@ -52,10 +53,6 @@ def tradeoff(report: Report) -> Html:
     if left:
         caption += f" Without retention or speedup, and so not drawn: {', '.join(map(clean, left))}."
     return figure(picture("Retention against speedup", told, [draw_spots(chart)]), caption)
-
-
-def _speed(variant: Variant, load: str | None) -> Speed | None:
-    return next((speed for speed in variant.speeds if speed.load == load), None)
 
 
 def _spot(variant: Variant, speed: Speed) -> Spot | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 from distill_eval.report.escape import visible
 
@@ -36,7 +37,7 @@ def tag(name: str, *children: str, **attributes: str | bool | None) -> Html:
     return Html(f"<{name}{said}>{first}{joined(children)}</{name}>" + ("" if name in INLINE else "\n"))
 
 
-def joined(parts: list[str] | tuple[str, ...]) -> Html:
+def joined(parts: Sequence[str]) -> Html:
     """Markup as it is, text escaped, one after the other."""
     return Html("".join(part if isinstance(part, Html) else _escaped(part) for part in parts))
 

@@ -64,6 +64,10 @@ class Facts(Protocol):
         """Quantizations."""
 
     @property
+    def made(self) -> Mapping[str, Provenance]:
+        """How each artifact was made."""
+
+    @property
     def names(self) -> Mapping[str, str]:
         """Short name of each model in the report, by its reference."""
 
@@ -160,16 +164,21 @@ def _variants(report: Report) -> Html:
 
 def _charts(facts: Facts) -> Html:
     report, names = facts.report, facts.names
-    figures = [
-        charts.tradeoff(report),
-        *(charts.forests(one, names, report.ship) for one in facts.retentions.values()),
-        *(load_charts.latencies(run, names) for run in facts.benches.values()),
-        *(charts.divergences(one, names) for one in facts.fidelities.values()),
-        charts.curves(facts.trainings),
-        load_charts.layer_errors(facts.quants, names),
-    ]
-    shown = [one for one in figures if one]
-    return tag("div", *shown, class_="charts") if shown else Html()
+    groups: dict[str, list[Html]] = {
+        "What was kept": [
+            charts.tradeoff(report),
+            *(charts.forests(one, names, report.ship) for one in facts.retentions.values()),
+        ],
+        "Speed": [load_charts.latencies(run, names) for run in facts.benches.values()],
+        "Distributions": [charts.divergences(one, names) for one in facts.fidelities.values()],
+        "Training": [charts.curves(facts.trainings)],
+        "Quantization": [load_charts.layer_errors(facts.quants, names)],
+    }
+    parts: list[Html] = []
+    for title, found in groups.items():
+        shown = [one for one in found if one]
+        parts += [tag("h3", title), tag("div", *shown, class_="charts")] if shown else []
+    return joined(parts)
 
 
 def _all_tasks(facts: Facts) -> Html:
