@@ -110,7 +110,7 @@ def test_nothing_is_asked_for_and_nothing_complained_of(chromium, page):
     assert [url for url in chromium.requests if not url.startswith("data:")] == [page.resolve().as_uri()]
     assert chromium.complaints == []
     assert chromium.run("document.title") == "What was kept of SmolLM2-135M-Instruct"
-    assert chromium.run("document.querySelectorAll('svg').length") == 6
+    assert chromium.run("document.querySelectorAll('svg').length") == 7
 
 
 def test_a_heading_sorts_by_click_down_up_and_back(chromium, page):

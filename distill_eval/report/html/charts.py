@@ -19,8 +19,8 @@ from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.report import Report, Speed, Variant
 from distill_eval.schema.retention import Entry, Estimate, Retention, StudentVerdict
 
-OPEN = 3
-"""Forest plots that stand open; of more students only the one to ship does."""
+OPEN = 4
+"""Forest plots that stand open beside that of the student to ship."""
 LEAST_KL = 1e-6
 """Nats at which the logarithmic axis begins at the latest: what is less is the noise of float32."""
 
@@ -94,7 +94,7 @@ def forests(retention: Retention, names: Mapping[str, str], ship: str | None) ->
         return Html()
     axis = linear([100.0, *values], most=4)
     parts = []
-    for decision in retention.verdicts:
+    for place, decision in enumerate(retention.verdicts):
         name = clean(names.get(decision.student_ref, decision.student_ref))
         chart = RangeChart(
             f"What {name} keeps of each task",
@@ -105,7 +105,7 @@ def forests(retention: Retention, names: Mapping[str, str], ship: str | None) ->
             f"least that passes: {criterion(retention)}",
         )
         told = ". ".join(f"{row.name}: {row.told}" for row in chart.rows)
-        opened = name == ship or len(retention.verdicts) <= OPEN
+        opened = name == ship or place < OPEN
         svg = picture(chart.title, told, [draw_ranges(chart)])
         parts.append(
             _folded(_kept(name, decision), figure(svg, _caption(retention, decision.student_ref)), opened=opened)

@@ -36,13 +36,10 @@ def latencies(run: BenchRun, names: Mapping[str, str]) -> Html:
     batches = sorted({one.batch_size for model in run.models for one in model.classifier_results})
     sizes = [str(size) for size in batches]
     charts.append(_chart("Time of a batch", "texts in a batch", sizes, _by_size(run, batches, names)))
-    shown = [chart for chart in charts if chart is not None]
-    if not shown:
-        return Html()
-    told = " ".join(_told(chart) for chart in shown)
-    svg = picture("Latency against load", told, [draw_lines(chart) for chart in shown])
     repeats = numbers.plural(run.num_repeats, "repeat")
-    return figure(svg, f"Points are medians (p50), whiskers go up to p99; {repeats}, all requests together.")
+    caption = f"Points are medians (p50), whiskers go up to p99; {repeats}, all requests together."
+    shown = [chart for chart in charts if chart is not None]
+    return joined([figure(picture(chart.title, _told(chart), [draw_lines(chart)]), caption) for chart in shown])
 
 
 Points = list[tuple[str, list[tuple[float, Latency]]]]
@@ -91,7 +88,7 @@ def _told(chart: LineChart) -> str:
         for line in chart.lines
         for (x, y), high in zip(line.points, line.highs, strict=True)
     ]
-    return f"{chart.title} in milliseconds. {'; '.join(told)}."
+    return f"In milliseconds: {'; '.join(told)}."
 
 
 def layer_errors(quants: Mapping[str, QuantRun], names: Mapping[str, str]) -> Html:

@@ -28,7 +28,7 @@ from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.gate import RuleResult
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Report
-from distill_eval.schema.retention import Retention
+from distill_eval.schema.retention import Provenance, Retention
 
 NO_DOCUMENTS = (
     "The documents are not shown: their samples-*.jsonl, which distill-eval compare writes beside retention.json, are "

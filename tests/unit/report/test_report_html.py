@@ -285,7 +285,7 @@ def test_the_stored_reports_are_drawn_with_their_figures():
     quant = stored(QuantRun, "2026-11-26-smollm2-variants/w4a16/quant.json")
     made = facts(benches={"b": bench}, fidelities={"f": fidelity}, quants={"runs/w4a16/quant.json": quant})
     page = seen(made)
-    latency, divergence, layers = (drawn(page, t) for t in ("Latency against load", "KL(reference", "quantized layer"))
+    latency, divergence, layers = (drawn(page, t) for t in ("Time to first token", "KL(reference", "quantized layer"))
     for model in bench.models:
         for one in model.results:
             assert f"{model.name} at {one.load.label}: p50 {one.metrics.ttft_ms.p50:,.1f}" in latency
