@@ -1,15 +1,22 @@
 """The page in a real headless Chromium: on a phone, in the dark, on paper, by keyboard, and without a network."""
 
+import json
 import os
+import shutil
 
 import chromium as browser
 import pytest
+from fakes.tiny_families import save
+from fakes.tiny_tasks import documents, write_tasks
 from unit.report.conftest import make_entry, make_estimate, make_model, make_retention, make_verdict
 from unit.report.made import baseline, trained
-from unit.report.made_page import NAMES, STUDENT, documents, entry_of, facts, report, speed, variant
+from unit.report.made_page import NAMES, STUDENT, Seen, entry_of, facts, report, speed, variant
+from unit.report.made_page import documents as answered
 from unit.report.test_report_html import stored
 
+from distill_eval.cli import main
 from distill_eval.report.flips import changed
+from distill_eval.report.html.browser import NOT_KEPT
 from distill_eval.report.html.page import render
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.fidelity import Fidelity
@@ -21,6 +28,7 @@ HOSTILE = (
 )
 WIDE = "a_very_long_name_without_any_place_to_break_it_" * 4
 ROWS = {"student": (0.97, 1.5), "student-w8a8": (0.96, 2.4), "student-w4a16": (0.9, 0.6), WIDE: (0.5, 1.1)}
+NEW = ("prompt", "options")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +51,7 @@ def page(tmp_path_factory):
 
 
 def changes():
-    return changed(entry_of("LLWLLLLL===="), *documents("LLWLLLLL====", prompt=HOSTILE + WIDE), source="")
+    return changed(entry_of("LLWLLLLL===="), *answered("LLWLLLLL====", prompt=HOSTILE + WIDE), source="")
 
 
 def everything():
@@ -215,3 +223,91 @@ def test_without_scripts_all_of_it_can_be_read(chromium, page):
         assert chromium.run("document.querySelector('.verdict').offsetHeight") > 20
     finally:
         chromium.scripts(on=True)
+
+
+# ---- from the command line
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A folder with a real comparison of tiny models."""
+    root = tmp_path_factory.mktemp("compared")
+    write_tasks(root / "tasks")
+    for seed, name in enumerate(("teacher", "student")):
+        save("llama", root / name, seed=seed)
+    models = [f"--teacher={root / 'teacher'}", f"--student={root / 'student'}"]
+    tasks = ["--tasks=tiny_mc,tiny_cloze,tiny_gen,tiny_text", f"--include-path={root / 'tasks'}"]
+    assert main(["compare", *models, *tasks, f"--output-dir={root / 'out'}"]) == 0
+    return root
+
+
+def documents_of(page, task):
+    """(kind, prompt) of each document of a task, as the page shows them."""
+    shown = Seen(page.read_text(encoding="utf-8"))
+    start = next(n for n, e in enumerate(shown.elements) if e.tag == "summary" and e.text.startswith(f"{task} by"))
+    found, kind = [], None
+    for element in shown.elements[start + 1 :]:
+        if element.tag == "summary" and not element.text.startswith("Document"):
+            break
+        if element.tag == "summary":
+            kind = element.text.partition(", ")[2].partition(":")[0]
+        if element.tag == "pre" and kind is not None:
+            found.append((kind, element.text.removeprefix("\n")))
+            kind = None
+    return found
+
+
+def test_report_shows_the_documents_that_compare_left_beside_its_facts(compared, tmp_path, capsys):
+    assert main(["report", str(compared / "out"), "--html", f"--output-dir={tmp_path}"]) == 0
+    page = tmp_path / "report.html"
+    assert f"Page: {page}" in capsys.readouterr().out.replace("\n", "")
+    questions = [f"Question: {doc['question']}\nAnswer:" for doc in documents("tiny_mc", 20)]
+    facts = json.loads((compared / "out" / "retention.json").read_text())
+    (entry,) = [e for e in facts["entries"] if e["task"] == "tiny_mc" and e["primary"]]
+    shown = documents_of(page, "tiny_mc")
+    kinds = [kind for kind, _ in shown]
+    assert kinds.count("harmful") == entry["flips"]["num_harmful"] > 0
+    assert kinds.count("beneficial") == min(5, entry["flips"]["num_beneficial"]) > 0
+    assert {prompt for _, prompt in shown} <= set(questions)
+    samples = {}
+    for role in ("teacher", "student"):
+        lines = (compared / "out" / f"samples-{role}-{role}-tiny_mc.jsonl").read_text().splitlines()
+        metric = [next(m for m in json.loads(line)["metrics"] if m["metric"] == entry["metric"]) for line in lines]
+        samples[role] = [one["value"] for one in metric]
+    lost = [
+        q for q, before, after in zip(questions, samples["teacher"], samples["student"], strict=True) if before > after
+    ]
+    assert [prompt for kind, prompt in shown if kind == "harmful"] == lost
+
+
+def test_samples_keep_prompts_of_documents_and_none_of_whole_texts(compared):
+    kept = {}
+    for task in ("tiny_mc", "tiny_cloze", "tiny_gen", "tiny_text"):
+        line = (compared / "out" / f"samples-teacher-teacher-{task}.jsonl").read_text().splitlines()[0]
+        doc, sample = next(iter(documents(task, 20))), json.loads(line)
+        kept[task] = sample["prompt"], sample["options"], doc
+    prompt, options, doc = kept["tiny_mc"]
+    assert (prompt, options) == (f"Question: {doc['question']}\nAnswer:", [f" {choice}" for choice in doc["choices"]])
+    for task in ("tiny_cloze", "tiny_gen"):
+        prompt, options, doc = kept[task]
+        assert (prompt, options) == (doc["question"], [])
+    assert kept["tiny_text"][:2] == (None, [])
+
+
+def test_samples_of_before_are_read_and_of_another_run_refused(compared, tmp_path, capsys):
+    old = shutil.copytree(compared / "out", tmp_path / "old")
+    for path in old.glob("samples-*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({k: v for k, v in one.items() if k not in NEW}) + "\n" for one in lines))
+    assert main(["report", str(old), "--html", f"--output-dir={tmp_path / 'report'}"]) == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert NOT_KEPT.replace("'", "&#x27;") in page
+    taken = old / "samples-student-student-tiny_mc.jsonl"
+    taken.write_text((old / "samples-teacher-teacher-tiny_mc.jsonl").read_text())
+    capsys.readouterr()
+    assert main(["report", str(old), "--html", f"--output-dir={tmp_path / 'again'}"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "do not belong to their retention.json: 0 harmful and 0 beneficial changes in 20 documents of tiny_mc" in said
+    )
+    assert not (tmp_path / "again" / "report.md").exists()
