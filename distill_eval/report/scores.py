@@ -13,7 +13,7 @@ from distill_eval.report.table import Cell, Column
 from distill_eval.schema.report import Report, Speed, Variant
 from distill_eval.schema.retention import Estimate
 
-NATS = Scale(1, 4, "")
+NATS = Scale(1, 5, "")
 TEXT_COLUMNS = frozenset({"variant", "engine", "verdict"})
 
 
@@ -26,7 +26,6 @@ def columns(report: Report, show: Callable[[str], str], *, bold: bool = True) ->
         bold: Whether verdicts, and what is slower, are in bold as markdown writes it.
     """
     teacher, load = report.variants[0], report.load
-    at = f" at {load}" if load else ""
     makers: dict[str, Callable[[Variant], Cell]] = {
         "variant": lambda row: Cell(show(row.name)),
         "engine": lambda row: _engine(row, show),
@@ -38,10 +37,10 @@ def columns(report: Report, show: Callable[[str], str], *, bold: bool = True) ->
         "gap recovered": lambda row: _estimate(row.gap_recovered),
         "mean KL, nats": lambda row: _estimate(row.kl, NATS),
         "top-1 agreement": lambda row: _estimate(row.top1_agreement),
-        f"TTFT p50 / p99, ms{at}": lambda row: _pair(row, load, lambda one: (one.ttft_p50_ms, one.ttft_p99_ms)),
-        f"TPOT p50 / p99, ms{at}": lambda row: _pair(row, load, lambda one: (one.tpot_p50_ms, one.tpot_p99_ms)),
-        f"throughput{at}": lambda row: _throughput(row, load),
-        f"speedup{at}": lambda row: _speedup(row, load, bold=bold),
+        "TTFT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.ttft_p50_ms, one.ttft_p99_ms)),
+        "TPOT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.tpot_p50_ms, one.tpot_p99_ms)),
+        "throughput": lambda row: _throughput(row, load),
+        "speedup": lambda row: _speedup(row, load, bold=bold),
         "peak memory": lambda row: _plain(row, "peak_bytes", numbers.size),
         "verdict": lambda row: _verdict(row, bold=bold),
     }
@@ -63,6 +62,13 @@ def missing(columns: Iterable[Column]) -> list[str]:
 
 def _missing(row: Variant, field: str) -> Cell:
     return Cell(numbers.UNDEFINED, (row.reasons.get(field, NO_REASON),), missing=True)
+
+
+def _verdict(row: Variant, *, bold: bool) -> Cell:
+    """The verdict; the role of what is not judged."""
+    if row.verdict is not None:
+        return Cell(f"**{row.verdict}**" if bold else row.verdict)
+    return _missing(row, "verdict") if row.role == "student" else Cell(row.role)
 
 
 def _engine(row: Variant, show: Callable[[str], str]) -> Cell:
@@ -131,12 +137,6 @@ def _throughput(row: Variant, load: str | None) -> Cell:
         return Cell(numbers.UNDEFINED, ("no request of that load was completed",), missing=True)
     unit = "texts/s" if load is not None and load.startswith("batch") else "tok/s"
     return Cell(f"{numbers.fixed(speed.output_throughput, 1)} {unit}")
-
-
-def _verdict(row: Variant, *, bold: bool) -> Cell:
-    if row.verdict is None:
-        return _missing(row, "verdict")
-    return Cell(f"**{row.verdict}**" if bold else row.verdict)
 
 
 def _speedup(row: Variant, load: str | None, *, bold: bool) -> Cell:

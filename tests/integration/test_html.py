@@ -89,6 +89,7 @@ def everything():
         fidelities={"f": stored(Fidelity, "2026-11-26-smollm2-variants/fidelity.json")},
         trainings={"student": trained(), "plain": baseline()},
         quants=quants,
+        models={f"runs/{name}/quant.json": name for name in ("w8a8", "w4a16", "nf4")},
         names=NAMES,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -91,14 +90,15 @@ def _told(chart: LineChart) -> str:
     return f"In milliseconds: {'; '.join(told)}."
 
 
-def layer_errors(quants: Mapping[str, QuantRun], names: Mapping[str, str]) -> Html:
+def layer_errors(quants: Mapping[str, QuantRun], models: Mapping[str, str], names: Mapping[str, str]) -> Html:
     """The largest error in each block of every quantized model, and a table of each one's worst layers.
 
     Args:
         quants: By the path of their artifact.
-        names: Short name of each model, by its reference and by the folder of its artifact.
+        models: Short name of each quantized model, by the same.
+        names: Short name of each model, by its reference.
     """
-    named = {_name(path, names): quant for path, quant in quants.items()}
+    named = {clean(models[path]): quant for path, quant in quants.items()}
     lines = tuple(Line(name, points) for name, quant in named.items() if (points := _by_block(quant.layer_errors)))
     parts = []
     if lines:
@@ -112,11 +112,6 @@ def layer_errors(quants: Mapping[str, QuantRun], names: Mapping[str, str]) -> Ht
         parts.append(figure(svg, f"{caption}{', '.join(originals)} the layer with the largest."))
     parts += [_worst(name, quant, number) for number, (name, quant) in enumerate(named.items())]
     return joined(parts)
-
-
-def _name(path: str, names: Mapping[str, str]) -> str:
-    folder = posixpath.dirname(path)
-    return clean(names.get(folder, posixpath.basename(folder)))
 
 
 def _by_block(errors: Sequence[LayerError]) -> tuple[tuple[float, float], ...]:

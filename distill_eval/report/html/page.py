@@ -64,6 +64,10 @@ class Facts(Protocol):
         """Quantizations."""
 
     @property
+    def models(self) -> Mapping[str, str]:
+        """Short name of the model that an artifact tells of, by its path."""
+
+    @property
     def made(self) -> Mapping[str, Provenance]:
         """How each artifact was made."""
 
@@ -159,7 +163,8 @@ def _variants(report: Report) -> Html:
     shown = table([column for column in every if not column.empty], "Variants", prefix="variants", sortable=True)
     left = [tag("li", line) for line in missing(every)]
     said = [tag("p", "Not in the table, since no variant has it:"), tag("ul", *left, class_="notes")] if left else []
-    return joined([shown, *said])
+    at = [] if report.load is None else [tag("p", f"Speeds in the table are at {clean(report.load)}.")]
+    return joined([*at, shown, *said])
 
 
 def _charts(facts: Facts) -> Html:
@@ -172,7 +177,7 @@ def _charts(facts: Facts) -> Html:
         "Speed": [load_charts.latencies(run, names) for run in facts.benches.values()],
         "Distributions": [charts.divergences(one, names) for one in facts.fidelities.values()],
         "Training": [charts.curves(facts.trainings)],
-        "Quantization": [load_charts.layer_errors(facts.quants, names)],
+        "Quantization": [load_charts.layer_errors(facts.quants, facts.models, names)],
     }
     parts: list[Html] = []
     for title, found in groups.items():

@@ -37,6 +37,11 @@ def test_the_longest_end_decides():
     assert joined(*both) == [["runs/a/student"], ["runs/b/student", "/home/x/runs/b/student"]]
 
 
+def test_two_names_of_one_artifact_are_two_models_and_neither_takes_the_place_of_a_third():
+    twins = [told("c/student"), told("a/student", "bench.json"), told("b/student", "bench.json")]
+    assert joined(*twins) == [["c/student"], ["a/student"], ["b/student"]]
+
+
 def test_a_name_that_fits_two_models_is_refused_with_both():
     both = [told("runs/a/student"), told("runs/b/student"), told("student", "bench.json")]
     with pytest.raises(NotComparableError, match=r"student in bench.json may be runs/a/student .* and runs/b/student"):

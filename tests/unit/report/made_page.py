@@ -126,6 +126,7 @@ def facts(**changes):
         "retentions": {"out/retention.json": compared},
         "names": NAMES,
         "made": made_by,
+        "models": {},
         **empty,
     }
     return SimpleNamespace(**made | changes)

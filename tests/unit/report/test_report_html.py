@@ -283,7 +283,7 @@ def test_the_stored_reports_are_drawn_with_their_figures():
     bench = stored(BenchRun, "2026-11-26-smollm2-serving/bench.json")
     fidelity = stored(Fidelity, "2026-11-26-smollm2-variants/fidelity.json")
     quant = stored(QuantRun, "2026-11-26-smollm2-variants/w4a16/quant.json")
-    made = facts(benches={"b": bench}, fidelities={"f": fidelity}, quants={"runs/w4a16/quant.json": quant})
+    made = facts(benches={"b": bench}, fidelities={"f": fidelity}, quants={"q": quant}, models={"q": "w4a16"})
     page = seen(made)
     latency, divergence, layers = (drawn(page, t) for t in ("Time to first token", "KL(reference", "quantized layer"))
     for model in bench.models:
