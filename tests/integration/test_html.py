@@ -203,13 +203,15 @@ def test_light_and_dark_have_colors_of_their_own_that_can_be_read(chromium, page
 
 
 def test_paper_has_the_charts_and_not_what_is_to_be_clicked(chromium, page, tmp_path):
-    chromium.show(width=700, media="print", dark=True)
+    chromium.show(width=1030, media="print", dark=True)  # A4, lengthwise, within its margins
     chromium.open(page)
     chromium.run("document.querySelectorAll('details').forEach((one) => { one.open = false; })")
     shown = "(one) => one.getBoundingClientRect().height > 0"
     assert chromium.run(f"[...document.querySelectorAll('nav, #flips')].some({shown})") is False
     assert chromium.run(f"[...document.querySelectorAll('.printed svg')].every({shown})") is True
     assert chromium.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    chromium.run("document.querySelectorAll('details.printed').forEach((one) => { one.open = true; })")
+    assert chromium.run("document.documentElement.scrollWidth") <= 1030
     chromium.paper(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
 
