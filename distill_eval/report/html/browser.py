@@ -20,6 +20,8 @@ MOST_CHARS = 1500
 """Of an answer or a target."""
 LINE_CHARS = 90
 """Of a prompt's end, in the line that a document is opened with."""
+PER = {"acc_norm": "character", "acc_bytes": "byte"}
+"""What lm-eval divides an option's log-likelihood by, under metrics that do so."""
 NOT_KEPT = (
     "The prompt was not kept: this evaluation comes from the cache of an older version. To see it, run distill-eval "
     "compare again with the environment variable DISTILL_EVAL_CACHE set to an empty folder."
@@ -92,8 +94,9 @@ def _options(one: Changed, pair: Pair, student: str, *, harm: bool) -> Html:
         rows.append(tag("tr", *row, *(tag("td", score, class_="number") for score in scores)))
     heads = [tag("th", "option", scope="col")]
     heads += [tag("th", text, scope="col", class_="number") for text in ("teacher", student)]
+    per = f" (the choice goes by it per {PER[one.entry.metric]})" if one.entry.metric in PER else ""
     caption = tag(
-        "caption", "Options: which is right, who chose which, and the log-likelihood that each model gives it"
+        "caption", f"Options: which is right, who chose which, and the log-likelihood that each gives it{per}"
     )
     return tag("div", tag("table", caption, tag("thead", tag("tr", *heads)), tag("tbody", *rows)), class_="scroll")
 
@@ -116,8 +119,9 @@ def _answer(one: Changed, sample: Sample) -> str:
     written = []
     for response in map(json.loads, sample.responses):
         if isinstance(response, list) and len(response) == 2:
-            likely = "its most likely continuation" if response[1] else "not its most likely continuation"
-            written.append(f"{likely}, log-likelihood {numbers.fixed(float(response[0]), 2)}")
+            likely = "" if response[1] else "not "
+            value = numbers.fixed(float(response[0]), 2)
+            written.append(f"the right answer is {likely}its most likely continuation, log-likelihood {value}")
         else:
             written.append(str(response))
     text, read = "\n".join(written), one.scored(sample).answer

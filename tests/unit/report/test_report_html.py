@@ -216,6 +216,15 @@ def test_the_right_option_is_marked_whoever_chose_it():
         assert page.texts("pre") == ["\nQuestion 0: which is right?\nAnswer:"]
 
 
+def test_a_choice_by_length_says_so():
+    for metric, said in (("acc", False), ("acc_norm", True)):
+        sides = [
+            [replace(one, metrics=(replace(one.metrics[0], metric=metric),)) for one in side] for side in documents("L")
+        ]
+        page = Seen(browser([changed(entry_of("L", metric=metric), *sides, source="")], NAMES))
+        assert page.texts("caption")[0].endswith("(the choice goes by it per character)") == said
+
+
 def test_a_written_answer_stands_beside_the_right_one():
     teacher, student = documents("L", num_options=None)
     wrote = [
@@ -227,7 +236,7 @@ def test_a_written_answer_stands_beside_the_right_one():
     assert page.texts("pre")[1:] == [
         "\n7",
         "\nso 7\n\n(read as: 7)",
-        "\nnot its most likely continuation, log-likelihood -4.50",
+        "\nthe right answer is not its most likely continuation, log-likelihood -4.50",
     ]
 
 
