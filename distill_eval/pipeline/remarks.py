@@ -145,7 +145,7 @@ def _other_engines(rows: Sequence[Variant]) -> Iterator[Finding]:
 
 
 def _joined_by_name(named: Named) -> Iterator[Finding]:
-    """Where only the end of a path says that two artifacts mean the same model."""
+    """Where only the last part of a path says that two artifacts mean the same model."""
     for name, model in named.models.items():
         for mention in model.by_name:
             known = ", and its size is the same" if mention.size_bytes and model.mentions[0].size_bytes else ""

@@ -58,8 +58,8 @@ def test_flips_of_the_engine_are_counted_once_for_all_variants_on_it():
 
 def test_a_stage_that_failed_is_told_with_its_reason(compared):
     stage = StageRun(
-        name="distill", stage="distill", status="failed", config_digest="", input_digests={}, folder="student", files={},
-        seconds=None, num_attempts=1, error="out of memory",
+        name="distill", stage="distill", status="failed", config_digest="", input_digests={}, folder="student",
+        files={}, seconds=None, num_attempts=1, error="out of memory",
     )  # fmt: skip
     provenance = Provenance(command="", versions={}, hardware="cpu", git_commit="94bd4e3b6667-dirty")
     record = RecipeRun(source="x.toml", recipe="", stages=(stage,), provenance=provenance)
