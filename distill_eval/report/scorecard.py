@@ -56,7 +56,7 @@ def render(report: Report, grounds: Grounds) -> str:
         *_frontier(report),
         *_speed(grounds.benches),
         *_fidelity(grounds.fidelities, names),
-        *section(grounds.makings, grounds.models),
+        *section(grounds.makings, grounds.models, names),
         *_details(grounds.retentions, names),
         findings(report.findings, fold=True),
         *how_to_repeat(report, grounds.retentions, grounds.made),
@@ -95,7 +95,7 @@ def _gate(report: Report) -> list[str]:
 def _table(report: Report) -> str:
     table = columns(report, escape.text)
     shown = [column for column in table if not column.empty]
-    missing = left_out(column for column in table if column.empty)
+    missing = left_out(report, [column for column in table if column.empty])
     said = [f"Speeds in the table are at {escape.text(report.load)}."] if report.load is not None else []
     return "\n\n".join([*said, with_notes(grid(shown)), *([missing] if missing else [])])
 

@@ -49,11 +49,12 @@ def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
     ]
 
 
-def left_out(empty: Iterable[Column]) -> str:
-    """What no variant has, and why, in place of columns of dashes."""
+def left_out(report: Report, empty: Iterable[Column]) -> str:
+    """What no variant has, and why not the students, in place of columns of dashes."""
     lines = []
     for column in empty:
-        reasons = list(dict.fromkeys(note for cell in column.cells for note in cell.notes))
+        cells = [cell for cell, row in zip(column.cells, report.variants, strict=True) if row.role == "student"]
+        reasons = list(dict.fromkeys(note for cell in cells for note in cell.notes))
         lines.append(f"- {column.header}: {'; '.join(reasons) or NO_REASON}")
     return "Not in the table, since no variant has it:\n\n" + "\n".join(lines) if lines else ""
 
