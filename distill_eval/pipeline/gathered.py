@@ -78,7 +78,7 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         gate=(),
         findings=remarks(artifacts, models, variants, load),
         recipe=_recipe(of(artifacts, RecipeRun)),
-        sources=tuple(_source(one) for one in artifacts),
+        sources=tuple(_source(one) for one in artifacts if one.kind != "run"),
         provenance=provenance,
     )
     trainings = {models.made[where]: run for where, run in of(artifacts, DistillRun).items()}

@@ -15,6 +15,8 @@ from typing import NamedTuple
 from distill_eval.errors import NotComparableError
 from distill_eval.schema.report import Role
 
+SURE = 2
+"""Parts from the end of a path that two names have in common for one model to be meant beyond doubt."""
 SAME_SIZE = 0.01
 """Share of the bytes by which two artifacts may differ on one model: some count its small files too."""
 
@@ -40,7 +42,7 @@ class Model(NamedTuple):
 
     mentions: tuple[Mention, ...]
     by_name: tuple[Mention, ...] = ()
-    """Mentions that were joined by the end of their path."""
+    """Mentions that were joined by the last part of their path alone."""
 
     @property
     def ref(self) -> str:
@@ -96,7 +98,7 @@ def _place(mention: Mention, models: Sequence[Model], rivals: Sequence[Mention])
     if not alike:
         return None, False
     most = max(alike.values())
-    return _only(mention, [place for place, num in alike.items() if num == most], models), False
+    return _only(mention, [place for place, num in alike.items() if num == most], models), most >= SURE
 
 
 def _nearness(mention: Mention, model: Model) -> int:

@@ -56,7 +56,7 @@ def render(report: Report, grounds: Grounds) -> str:
         *_frontier(report),
         *_speed(grounds.benches),
         *_fidelity(grounds.fidelities, names),
-        *section(grounds.makings, grounds.models),
+        *section(grounds.makings, grounds.models, names),
         *_details(grounds.retentions, names),
         findings(report.findings, fold=True),
         *how_to_repeat(report, grounds.retentions, grounds.made),
@@ -95,7 +95,7 @@ def _gate(report: Report) -> list[str]:
 def _table(report: Report) -> str:
     table = columns(report, escape.text)
     shown = [column for column in table if not column.empty]
-    left = "\n".join(f"- {line}" for line in missing(table))
+    left = "\n".join(f"- {line}" for line in missing(report, table))
     before = [f"Speeds in the table are at {escape.text(report.load)}."] if report.load is not None else []
     behind = [f"Not in the table, since no variant has it:\n\n{left}"] if left else []
     return "\n\n".join([*before, with_notes(grid(shown)), *behind])

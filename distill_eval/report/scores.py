@@ -50,12 +50,13 @@ def columns(report: Report, show: Callable[[str], str], *, bold: bool = True) ->
     ]
 
 
-def missing(columns: Iterable[Column]) -> list[str]:
-    """What no variant has, and why, in place of columns of dashes."""
+def missing(report: Report, columns: Iterable[Column]) -> list[str]:
+    """What no variant has, and why not the students, in place of columns of dashes."""
     lines = []
     for column in columns:
         if column.empty:
-            reasons = list(dict.fromkeys(note for cell in column.cells for note in cell.notes))
+            cells = [cell for cell, row in zip(column.cells, report.variants, strict=True) if row.role == "student"]
+            reasons = list(dict.fromkeys(note for cell in cells for note in cell.notes))
             lines.append(f"{column.header}: {'; '.join(reasons) or NO_REASON}")
     return lines
 

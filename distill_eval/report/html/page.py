@@ -161,7 +161,7 @@ def _gate(results: Sequence[RuleResult]) -> Html:
 def _variants(report: Report) -> Html:
     every = variant_columns(report, clean, bold=False)
     shown = table([column for column in every if not column.empty], "Variants", prefix="variants", sortable=True)
-    left = [tag("li", line) for line in missing(every)]
+    left = [tag("li", line) for line in missing(report, every)]
     said = [tag("p", "Not in the table, since no variant has it:"), tag("ul", *left, class_="notes")] if left else []
     at = [] if report.load is None else [tag("p", f"Speeds in the table are at {clean(report.load)}.")]
     return joined([*at, shown, *said])
