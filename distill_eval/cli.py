@@ -70,7 +70,11 @@ VERBS = {
     ),
     "run": (
         "distill_eval.pipeline.run_config:RunConfig",
-        "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
+        "Run a recipe: from the teacher to students, their variants and one report, each stage once.",
+    ),
+    "init": (
+        "distill_eval.pipeline.starter:InitConfig",
+        "Write a recipe with every stage and comments, to be changed and run.",
     ),
     "fidelity": (
         "distill_eval.fidelity.config:FidelityConfig",
@@ -102,6 +106,7 @@ RUN = {
     "ExportConfig": "variants:export",
     "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
+    "InitConfig": "run:init",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
     "BenchConfig": "bench:bench",

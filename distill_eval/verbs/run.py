@@ -1,4 +1,4 @@
-"""The verbs `run` and `distill --chain`: run a recipe, and print what came of it."""
+"""The verbs `run` and `init`, and `distill --chain`: run a recipe, and print what came of it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,44 @@ from typing import TYPE_CHECKING
 
 from distill_eval.errors import require
 from distill_eval.verbs.compare import gate
+from distill_eval.verbs.training import say
 
 if TYPE_CHECKING:
     from distill_eval.distill.config import DistillConfig
     from distill_eval.pipeline.run_config import RunConfig
     from distill_eval.pipeline.stages import Tools
+    from distill_eval.pipeline.starter import InitConfig
+    from distill_eval.progress import RunProgress
     from distill_eval.recipe import Recipe
     from distill_eval.schema.retention import Retention
 
 
 def run_recipe(config: RunConfig, argv: Sequence[str]) -> int:
     """Run a recipe, or print its plan; where it has a gate, the exit code is the verdict."""
-    from distill_eval.pipeline.run import preview, run
+    from distill_eval.pipeline.preview import preview
+    from distill_eval.pipeline.run import run
+    from distill_eval.progress import RunProgress
     from distill_eval.recipe import Overrides, load
 
     recipe = load(config.recipe, Overrides(config.teacher, config.data, config.output_dir))
+    view = RunProgress()
     if config.dry_run:
-        print("\n".join(preview(recipe, tools=_tools(argv))))
+        print("\n".join(preview(recipe, tools=_tools(argv, view))))
         return 0
-    run(recipe, source=config.recipe, tools=_tools(argv))
+    with view:
+        run(recipe, source=config.recipe, tools=_tools(argv, view))
     gated = _show(recipe)
     return 0 if gated is None else gate(gated)
+
+
+def init(config: InitConfig, argv: Sequence[str]) -> int:
+    """Write a recipe to begin with."""
+    del argv
+    from distill_eval.pipeline.starter import write_starter
+
+    path = write_starter(config)
+    print(f"Recipe: {path}. Look at it, then type: distill-eval run {path} --dry-run")
+    return 0
 
 
 def run_chain(config: DistillConfig, argv: Sequence[str]) -> int:
@@ -35,6 +52,7 @@ def run_chain(config: DistillConfig, argv: Sequence[str]) -> int:
     from distill_eval.pipeline.chain import chain_recipe
     from distill_eval.pipeline.run import run
     from distill_eval.pipeline.state import MANIFEST
+    from distill_eval.progress import RunProgress
 
     begun = (config.output_dir / MANIFEST).exists()
     require(
@@ -42,17 +60,24 @@ def run_chain(config: DistillConfig, argv: Sequence[str]) -> int:
         f"--output-dir {config.output_dir} holds a run ({MANIFEST}): add --resume, or name another folder",
     )
     recipe = chain_recipe(config)
-    run(recipe, source="distill --chain", tools=_tools(argv))
+    with RunProgress() as view:
+        run(recipe, source="distill --chain", tools=_tools(argv, view))
     _show(recipe)
     return 0
 
 
-def _tools(argv: Sequence[str]) -> Tools:
+def _tools(argv: Sequence[str], view: RunProgress) -> Tools:
     from distill_eval.pipeline.stages import Tools
     from distill_eval.progress import ConsoleProgress
     from distill_eval.store import Store
 
-    return Tools(store=Store(), say=lambda line: print(line, flush=True), progress=ConsoleProgress, argv=argv)
+    return Tools(
+        store=Store(),
+        say=say,
+        progress=lambda: ConsoleProgress(view.console),
+        argv=argv,
+        stage=lambda place: view.stage(*place),
+    )
 
 
 def _show(recipe: Recipe) -> Retention | None:
@@ -64,6 +89,11 @@ def _show(recipe: Recipe) -> Retention | None:
             print(f"Curves of both: {recipe.output_dir / 'training.md'}")
     elif recipe.prepare is not None:
         print(f"Student before training: {recipe.links[-1].prepared}")
+    for config in (*recipe.quantize, *recipe.export):
+        print(f"Variant: {config.output_dir}")
+    for measured, text in ((recipe.fidelity, "fidelity.md"), (recipe.bench, "bench.md")):
+        if measured is not None:
+            print(f"{text.removesuffix('.md').capitalize()}: {measured.output_dir / text}")
     if recipe.compare is None:
         return None
     from rich.console import Console
@@ -75,5 +105,5 @@ def _show(recipe: Recipe) -> Retention | None:
     facts = recipe.compare.output_dir / "retention.json"
     retention = from_json(Retention, facts.read_bytes(), source=str(facts))
     print_table(retention, Console())
-    print(f"Report: {recipe.compare.output_dir / 'report.md'}")
+    print(f"Comparison: {recipe.compare.output_dir / 'report.md'}")
     return retention if recipe.compare.gate else None
