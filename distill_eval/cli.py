@@ -76,6 +76,10 @@ VERBS = {
         "distill_eval.pipeline.starter:InitConfig",
         "Write a recipe with every stage and comments, to be changed and run.",
     ),
+    "report": (
+        "distill_eval.report_config:ReportConfig",
+        "Join what runs left of one teacher and its variants: one table, one verdict, what to ship.",
+    ),
     "fidelity": (
         "distill_eval.fidelity.config:FidelityConfig",
         "How close models' distributions over the next token are to a reference's.",
@@ -107,6 +111,7 @@ RUN = {
     "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
     "InitConfig": "run:init",
+    "ReportConfig": "report:report",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
     "BenchConfig": "bench:bench",
