@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_eval.errors import require
@@ -10,6 +11,7 @@ from distill_eval.verbs.compare import gate
 from distill_eval.verbs.training import say
 
 if TYPE_CHECKING:
+    from distill_eval.compare_config import CompareConfig
     from distill_eval.distill.config import DistillConfig
     from distill_eval.pipeline.run_config import RunConfig
     from distill_eval.pipeline.stages import Tools
@@ -81,7 +83,7 @@ def _tools(argv: Sequence[str], view: RunProgress) -> Tools:
 
 
 def _show(recipe: Recipe) -> Retention | None:
-    """Print where the results are; the comparison, if it has a gate."""
+    """Print where the results are, the report's verdict last; the comparison, if it has a gate."""
     if recipe.distill is not None:
         print(f"Student: {recipe.links[-1].student}")
         if recipe.baseline:
@@ -89,21 +91,39 @@ def _show(recipe: Recipe) -> Retention | None:
             print(f"Curves of both: {recipe.output_dir / 'training.md'}")
     elif recipe.prepare is not None:
         print(f"Student before training: {recipe.links[-1].prepared}")
-    for config in (*recipe.quantize, *recipe.export):
-        print(f"Variant: {config.output_dir}")
+    for variant in (*recipe.quantize, *recipe.export):
+        print(f"Variant: {variant.output_dir}")
+    compared = None if recipe.compare is None else _show_comparison(recipe.compare)
     for measured, text in ((recipe.fidelity, "fidelity.md"), (recipe.bench, "bench.md")):
         if measured is not None:
             print(f"{text.removesuffix('.md').capitalize()}: {measured.output_dir / text}")
-    if recipe.compare is None:
-        return None
+    if recipe.report is not None:
+        _show_report(recipe.report.output_dir)
+    return compared if recipe.compare is not None and recipe.compare.gate else None
+
+
+def _show_comparison(config: CompareConfig) -> Retention:
     from rich.console import Console
 
     from distill_eval.record import from_json
     from distill_eval.report.terminal import print_table
     from distill_eval.schema.retention import Retention
 
-    facts = recipe.compare.output_dir / "retention.json"
+    facts = config.output_dir / "retention.json"
     retention = from_json(Retention, facts.read_bytes(), source=str(facts))
     print_table(retention, Console())
-    print(f"Comparison: {recipe.compare.output_dir / 'report.md'}")
-    return retention if recipe.compare.gate else None
+    print(f"Comparison: {config.output_dir / 'report.md'}")
+    return retention
+
+
+def _show_report(folder: Path) -> None:
+    from rich.console import Console
+
+    from distill_eval.pipeline.report import ARTIFACT
+    from distill_eval.record import from_json
+    from distill_eval.report.escape import clean
+    from distill_eval.schema.report import Report
+
+    said = from_json(Report, (folder / ARTIFACT).read_bytes(), source=str(folder / ARTIFACT))
+    Console().print(clean(said.verdict), markup=False, highlight=False)
+    print(f"Report: {', '.join(str(path) for path in sorted(folder.glob('report.*')) if path.name != ARTIFACT)}")
