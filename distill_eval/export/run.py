@@ -76,8 +76,7 @@ def _prepare(config: ExportConfig) -> Job:
     choose_device(config.device)
     ref = ModelRef.parse(config.model)
     original = read_original(ref)
-    missing = [name for name in _NEEDED[original.kind] if find_spec(name) is None]
-    require(not missing, f"export needs {', '.join(missing)}, not installed here. Type: {INSTALL}")
+    require_packages(original.kind)
     rounding = other = None
     if original.kind == "classifier":
         _check_classifier(config, original)
@@ -143,6 +142,16 @@ def _text(config: ExportConfig) -> TextSource:
         seed=config.seed,
         option="--text",
     )
+
+
+def require_packages(kind: Kind) -> None:
+    """Refuse an export of this kind of model where packages are not installed.
+
+    Raises:
+        UsageError: which are not.
+    """
+    missing = [name for name in _NEEDED[kind] if find_spec(name) is None]
+    require(not missing, f"export needs {', '.join(missing)}, not installed here. Type: {INSTALL}")
 
 
 def most_bytes(config: ExportConfig, in_float32: float) -> int:

@@ -12,7 +12,7 @@ from distill_eval.errors import DistillEvalError, StageError
 from distill_eval.pipeline.earlier import Earlier, Took
 from distill_eval.pipeline.inputs import files_of, input_digests
 from distill_eval.pipeline.plan import Step, steps
-from distill_eval.pipeline.stages import Place, Tools, run_step
+from distill_eval.pipeline.stages import Place, Tools, check_installed, run_step
 from distill_eval.pipeline.state import MANIFEST, RECIPE, State, look, read_run, set_aside
 from distill_eval.pipeline.training import CurvesConfig, curves
 from distill_eval.provenance import collect, hardware
@@ -62,12 +62,17 @@ class Job:
         Raises:
             ModelError: a model cannot be had.
             DataError: data cannot be had.
+            UsageError: a package is missing.
         """
         self._begin()
         inputs = {step.name: self.inputs(step) for step in self.steps}
         earlier = Earlier(self.recipe.output_dir, hardware(choose_device("auto")))
         took = {step.name: earlier.took(step, self.steps, inputs) for step in self.steps}
-        return Outlook(self._states(inputs), took)
+        states = self._states(inputs)
+        for step in self.steps:
+            if self.recipe.distill is not None and states[step.name].todo != "skip":
+                check_installed(step, is_classifier=self.recipe.is_classifier)
+        return Outlook(states, took)
 
     def _states(self, inputs: Mapping[str, dict[str, str | None]]) -> dict[str, State]:
         """A step is done again behind one that is."""
@@ -131,11 +136,12 @@ class Job:
             say(f"{title}: done before, skipped")
             return
         say(f"{title}: {'going on' if state.todo == 'go on' else 'begun'} -> {step.folder}{left}")
-        if state.todo == "begin":
+        if state.todo == "begin" and step.stage != "report":  # which is made again in seconds
             with explained(step.folder, OUTPUT_OPTION, verb="rename"):
                 aside = set_aside(step.folder)
             if aside:
                 say(f"  {state.reason or 'it is not of this run'}; what was there is kept in {aside}")
+        if state.todo == "begin":
             self.stages[step.name] = self._not_run(step)
         attempts = self.stages[step.name].num_attempts + 1
         self._record(step, status="unfinished", input_digests=inputs, num_attempts=attempts, error=None)

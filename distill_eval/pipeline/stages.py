@@ -67,6 +67,26 @@ class Tools(NamedTuple):
     """Hears which step begins."""
 
 
+def check_installed(step: Step, *, is_classifier: bool) -> None:
+    """Refuse a step whose packages are missing, before the hours that those in front of it may take.
+
+    Args:
+        step: Of the recipe.
+        is_classifier: Whether its student classifies.
+
+    Raises:
+        UsageError: what to install.
+    """
+    if isinstance(step.config, QuantizeConfig):
+        from distill_eval.quantize.job import require_library
+
+        require_library(step.config)
+    elif isinstance(step.config, ExportConfig):
+        from distill_eval.export.run import require_packages
+
+        require_packages("classifier" if is_classifier else "causal")
+
+
 def run_step(step: Step, tools: Tools) -> None:
     """Run one stage, or go on with it where an interrupted process left it.
 

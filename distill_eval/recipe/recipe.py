@@ -79,10 +79,15 @@ class Recipe:
                 f"cache_teacher.layer_map {cache.mapped}: distill.loss.layer_map is {distill.loss.layer_map}. Say it "
                 "once, in [distill.loss]",
             )
-        if distill is not None and distill.labels.label_column is not None:
+        if self.is_classifier:
             require(self.compare is None, "compare: a classifier is measured by [distill] itself. Leave [compare] out")
             require(self.fidelity is None, "fidelity: a classifier has no next token. Leave [fidelity] out")
             require(not self.quantize, "quantize: it takes causal language models. Leave it out, or add [[export]]")
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it trains a classifier."""
+        return self.distill is not None and self.distill.labels.label_column is not None
 
     @property
     def links(self) -> tuple[Link, ...]:
