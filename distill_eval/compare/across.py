@@ -58,32 +58,34 @@ class Scored(NamedTuple):
         return [leaf for other in inside for leaf in self.leaves(other)]
 
 
-def changes(before: Scored, after: Scored, *, level: float) -> tuple[TaskChange, ...]:
-    """What changed on every task that both students were judged on, in the order of the run before.
+def changes(pairs: Sequence[tuple[Scored, Scored]], *, level: float) -> tuple[TaskChange, ...]:
+    """What changed on every task that both students were judged on, each once, in the order of the runs before.
 
     Pure: the same arguments give the same numbers.
 
     Args:
-        before: The student of the earlier run.
-        after: That of the later one.
+        pairs: The student in a comparison before and in one after.
         level: Of every interval.
 
     Raises:
         ArtifactError: the samples of a run are not complete.
     """
-    theirs = after.primary
-    unlike = unlike_tasks(before.retention, after.retention)
-    found = []
-    for place, old in before.primary.items():
-        if place in theirs and not unlike.keys() & {old.task, *before.leaves(old)}:
-            new = theirs[place]
-            measured = _measured(before, after, old, new, level)
-            if isinstance(measured, str):
-                found.append(_apart(old, new, measured))
-            else:
-                found.append(_together(old, new, measured, level))
-    adjusted = holm([change.p_value for change in found])
-    return tuple(_tested(change, p, level) for change, p in zip(found, adjusted, strict=True))
+    found: dict[str, TaskChange] = {}
+    for before, after in pairs:
+        theirs, unlike = after.primary, unlike_tasks(before.retention, after.retention)
+        for place, old in before.primary.items():
+            if place in theirs and not unlike.keys() & {old.task, *before.leaves(old)}:
+                found.setdefault(old.task, _changed(before, after, old, theirs[place], level))
+    adjusted = holm([change.p_value for change in found.values()])
+    return tuple(_tested(change, p, level) for change, p in zip(found.values(), adjusted, strict=True))
+
+
+def _changed(before: Scored, after: Scored, old: Entry, new: Entry, level: float) -> TaskChange:
+    measured = _measured(before, after, old, new, level)
+    if isinstance(measured, str):
+        apart = difference_apart(old.student, new.student)
+        return replace(_change(old, new), difference=apart, reason=measured)
+    return _together(old, new, measured, level)
 
 
 def _tested(change: TaskChange, p_adjusted: float | None, level: float) -> TaskChange:
@@ -196,10 +198,6 @@ def _together(old: Entry, new: Entry, measured: Measured, level: float) -> TaskC
         p_value=digits(measured.p_value),
         flips=measured.flips,
     )
-
-
-def _apart(old: Entry, new: Entry, reason: str) -> TaskChange:
-    return replace(_change(old, new), difference=difference_apart(old.student, new.student), reason=reason)
 
 
 def difference_apart(before: Estimate, after: Estimate) -> Estimate:

@@ -11,7 +11,7 @@ MAX_NAMED = 5
 
 
 def require_alike(before: Retention, after: Retention) -> None:
-    """Refuse comparisons with different teachers or chat templates, or without a common task.
+    """Refuse comparisons with different teachers, chat templates or levels, or without a common task.
 
     Raises:
         NotComparableError: what differs, and what to do.
@@ -27,6 +27,11 @@ def require_alike(before: Retention, after: Retention) -> None:
         raise NotComparableError(
             "the runs were not asked alike: they differ in the chat template. Compare again, both with or both without "
             "--apply-chat-template"
+        )
+    if before.criterion.level != after.criterion.level:
+        raise NotComparableError(
+            f"the runs have intervals of different levels, {before.criterion.level:g} before and "
+            f"{after.criterion.level:g} after. Compare again with the same --level: the cache has what was scored"
         )
     if not {task.task for task in before.tasks} & {task.task for task in after.tasks}:
         raise NotComparableError(

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from distill_eval.schema.diff import StudentChange, TaskChange
-from distill_eval.schema.report import Speed, Variant
+from distill_eval.schema.diff import TaskChange
+from distill_eval.schema.report import Speed
 from distill_eval.schema.retention import Criterion, Entry, Retention
 
-LEVEL = 0.95
-"""Of intervals that no comparison sets the level of."""
+
+class Compared(NamedTuple):
+    """An entry that carries a verdict, and what it was asked to show."""
+
+    entry: Entry
+    criterion: Criterion
 
 
 class Facts(NamedTuple):
@@ -21,49 +25,31 @@ class Facts(NamedTuple):
     size_ratio: float | None = None
     """Bytes of its weights over the teacher's."""
     criterion: Criterion | None = None
-    """Of the comparison; `None` without one."""
-    entries: Sequence[Entry] = ()
-    """Those that carry a verdict."""
+    """What the comparison asks for where no rule does; `None` without a comparison."""
+    compared: Sequence[Compared] = ()
     speeds: Sequence[Speed] = ()
     changes: Sequence[TaskChange] = ()
     """Against the student before."""
-    level: float = LEVEL
 
 
 def of_retention(retention: Retention, names: Mapping[str, str]) -> list[Facts]:
     """Each student of a comparison; `names` has the short ones."""
+    whole = retention.teacher.size_bytes
     return [
         Facts(
             student=names.get(student.ref, student.ref),
-            size_ratio=_ratio(student.size_bytes, retention.teacher.size_bytes),
+            size_ratio=float(f"{student.size_bytes / whole:.12g}") if whole else None,
             criterion=retention.criterion,
-            entries=_judged(retention, student.ref),
-            level=retention.criterion.level,
+            compared=compared(retention, student.ref),
         )
         for student in retention.students
     ]
 
 
-def of_variant(variant: Variant, retention: Retention | None) -> Facts:
-    """A row of the report, with the comparison that judged it."""
-    facts = Facts(student=variant.name, size_ratio=variant.size_ratio, speeds=variant.speeds)
-    if retention is None:
-        return facts
-    return facts._replace(
-        criterion=retention.criterion,
-        entries=_judged(retention, variant.ref),
-        level=retention.criterion.level,
-    )
-
-
-def of_change(change: StudentChange, level: float) -> Facts:
-    """A student against the one before."""
-    return Facts(student=change.name, changes=change.tasks, level=level)
-
-
-def _judged(retention: Retention, ref: str) -> list[Entry]:
-    return [entry for entry in retention.entries if entry.primary and entry.student_ref == ref]
-
-
-def _ratio(size: int, whole: int) -> float | None:
-    return float(f"{size / whole:.12g}") if whole else None
+def compared(retention: Retention, ref: str) -> list[Compared]:
+    """The entries that a student's verdict rests on."""
+    return [
+        Compared(entry, retention.criterion)
+        for entry in retention.entries
+        if entry.primary and entry.student_ref == ref
+    ]

@@ -33,10 +33,10 @@ def judge(rules: Sequence[Rule], facts: Sequence[Facts]) -> tuple[RuleResult, ..
     Raises:
         UsageError: a rule is for a task or a load that there is none of.
     """
-    tasks = {entry.task for one in facts for entry in one.entries} | {
-        change.task for one in facts for change in one.changes
+    tasks = {one.entry.task for each in facts for one in each.compared} | {
+        change.task for each in facts for change in each.changes
     }
-    loads = {speed.load for one in facts for speed in one.speeds}
+    loads = {speed.load for each in facts for speed in each.speeds}
     check_places(rules, tasks, "task")
     check_places(rules, loads, "load")
     return tuple(result for one in facts for result in _judged(rules, one))

@@ -46,7 +46,7 @@ def seen(rule: Rule, facts: Facts) -> list[Seen]:
 
 def _missing(rule: Rule, facts: Facts) -> str:
     """Why a rule has nothing to judge."""
-    if rule.name == "max-harmful-flips" and facts.entries:
+    if rule.name == "max-harmful-flips" and facts.compared:
         return NO_FLIPS
     reasons: dict[RuleName, str] = {
         "min-speedup": NO_BENCHMARK,
@@ -62,29 +62,35 @@ def _unseen(reason: str, where: str | None = None) -> Seen:
 
 def _kept(facts: Facts, rule: Rule) -> list[Seen]:
     """Retention task by task; by the comparison's own bound as the comparison judged it."""
-    own = facts.criterion is not None and facts.criterion.min_retention == rule.bound
     return [
-        Seen(
-            entry.task,
-            entry.retention,
-            _shown(entry.retention, numbers.RATIO),
-            rule.bound,
-            verdict=entry.verdict if own else None,
-            more=_to_settle(entry) if own else "",
+        _by_comparison(
+            Seen(entry.task, entry.retention, _shown(entry.retention, numbers.RATIO), rule.bound),
+            entry,
+            own=criterion.min_retention == rule.bound,
         )
-        for entry in facts.entries
+        for entry, criterion in facts.compared
     ]
 
 
 def _lost(facts: Facts, rule: Rule) -> list[Seen]:
     """The loss task by task, in the metric's unit."""
-    own = facts.criterion is not None and facts.criterion.margin == rule.bound
     return [
-        _loss(entry.task, entry.difference, entry.unit, rule, higher_is_better=entry.higher_is_better)._replace(
-            verdict=entry.verdict if own else None, more=_to_settle(entry) if own else ""
+        _by_comparison(
+            _loss(entry.task, entry.difference, entry.unit, rule, higher_is_better=entry.higher_is_better),
+            entry,
+            own=criterion.margin == rule.bound,
         )
-        for entry in facts.entries
+        for entry, criterion in facts.compared
     ]
+
+
+def _by_comparison(found: Seen, entry: Entry, *, own: bool) -> Seen:
+    """As the comparison judged it, where that asked for the same bound."""
+    if not own:
+        return found
+    needed = entry.power.num_docs_to_settle
+    more = "" if needed is None else f"; about {numbers.rounded_up(needed):,} documents would settle it"
+    return found._replace(verdict=entry.verdict, more=more)
 
 
 def _regressed(facts: Facts, rule: Rule) -> list[Seen]:
@@ -101,17 +107,12 @@ def _loss(where: str, difference: Estimate, unit: str, rule: Rule, *, higher_is_
     return Seen(where, difference, shown, limit, at_least=higher_is_better)
 
 
-def _to_settle(entry: Entry) -> str:
-    needed = entry.power.num_docs_to_settle
-    return "" if needed is None else f"; about {numbers.rounded_up(needed):,} documents would settle it"
-
-
 def _flipped(facts: Facts, rule: Rule) -> list[Seen]:
     """Harmful flips of every task of 0/1 scores."""
     found = []
-    for entry in facts.entries:
+    for entry, criterion in facts.compared:
         if entry.flips is not None and entry.num_pairs:
-            observed = exact_share(entry.flips.num_harmful, entry.num_pairs, facts.level)
+            observed = exact_share(entry.flips.num_harmful, entry.num_pairs, criterion.level)
             counts = f"{entry.flips.num_harmful:,} of {entry.num_pairs:,}"
             shown = f"{_shown(observed, numbers.RATIO)} ({counts})"
             found.append(Seen(entry.task, observed, shown, rule.bound, at_least=False))

@@ -72,8 +72,9 @@ class StudentChange:
     num_parameters_after: int | None
     size_bytes_before: int | None
     size_bytes_after: int | None
-    mean_retention_before: float | None
-    mean_retention_after: float | None
+    retention_before: Estimate
+    """Of the teacher: the mean over the tasks of its run."""
+    retention_after: Estimate
     verdict_before: Verdict | None
     verdict_after: Verdict | None
     kl_before: Estimate
