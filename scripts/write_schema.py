@@ -21,6 +21,7 @@ from distill_eval.schema.export import ExportRun
 from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
+from distill_eval.schema.report import Report
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
 from distill_eval.schema.sweep import SweepRun
@@ -42,6 +43,7 @@ ARTIFACTS = {
     "fidelity.json": Fidelity,
     "bench.json": BenchRun,
     "diff.json": Diff,
+    "report.json": Report,
 }
 
 
