@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from distill_eval.errors import ArtifactError, NotComparableError, UsageError, unknown
+from distill_eval.errors import ArtifactError, NotComparableError, unknown
 from distill_eval.pipeline.collect import collect
 from distill_eval.pipeline.gathered import gather
 from distill_eval.record import from_json
@@ -151,7 +151,7 @@ def _by_name(before: Sequence[Variant], after: Sequence[Variant]) -> Iterator[tu
 def _student(run: Run, option: str, name: str) -> Variant:
     known = {key: student for student in run.students for key in (student.ref, student.name)}
     if name not in known:
-        unknown(f"{option} {name!r} in {run.side.path}:", name, known, error=UsageError)
+        unknown(f"{option} in {run.side.path}:", name, known)
     return known[name]
 
 
