@@ -32,7 +32,13 @@ KNOWN: dict[str, dict[str, str]] = {
     },
     "quantize": {"model": _ITSELF, "output_dir": _BY_NAME},
     "export": {"model": _ITSELF, "output_dir": _BY_NAME},
-    "compare": {"teacher": _ON_TOP, "student": _ITSELF, "baseline": _ON_TOP, "output_dir": _ITSELF},
+    "compare": {
+        "teacher": _ON_TOP,
+        "student": _ITSELF,
+        "baseline": _ON_TOP,
+        "ci": "say it in the table [report.ci], which is of the whole run",
+        "output_dir": _ITSELF,
+    },
     "fidelity": {"reference": _ON_TOP, "candidate": _ITSELF, "output_dir": _ITSELF},
     "bench": {
         "endpoint": _STARTED,

@@ -18,7 +18,7 @@ Entries = Mapping[str, Sequence[Entry]]
 """By a student's short name, what its verdict rests on."""
 
 
-def headline(ship: str | None, rows: Sequence[Variant], gate: Sequence[RuleResult]) -> str:| None, rows: Sequence[Variant]) -> str:
+def headline(ship: str | None, rows: Sequence[Variant], gate: Sequence[RuleResult]) -> str:
     """The first sentence."""
     if ship is not None:
         return f"Ship {ship}."

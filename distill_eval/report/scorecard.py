@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 
-from distill_eval.report import bench_rows, escape, fidelity, markdown, numbers, verdict
+from distill_eval.report import bench_rows, escape, fidelity, gate, markdown, numbers, verdict
 from distill_eval.report.decision import headline
 from distill_eval.report.frontier import beaten_by, point, speed_at
 from distill_eval.report.repeat import how_to_repeat
@@ -45,11 +45,7 @@ def render(
         made: How each artifact was made.
     """
     sections = [
-        _title(report),
-        _verdict(report),
-        *_criterion(retentions),
-        *_gate(report),
-        _table(report),
+        *_head(report, retentions),
         *_per_task(report, entries),
         *_flips(report, entries),
         *_frontier(report),
@@ -61,6 +57,15 @@ def render(
         HOW_TO_READ,
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def short(report: Report, retentions: Mapping[str, Retention]) -> str:
+    """The verdict, the gate and the table alone, for a page that has room for no more."""
+    return "\n\n".join(_head(report, retentions)) + "\n"
+
+
+def _head(report: Report, retentions: Mapping[str, Retention]) -> list[str]:
+    return [_title(report), _verdict(report), *_criterion(retentions), *_gate(report), _table(report)]
 
 
 def _title(report: Report) -> str:
@@ -86,8 +91,7 @@ def _criterion(retentions: Mapping[str, Retention]) -> list[str]:
 
 
 def _gate(report: Report) -> list[str]:
-    lines = [f"- **{result.verdict}** {escape.text(result.text)}" for result in report.gate]
-    return ["## Gate\n\n" + "\n".join(lines)] if lines else []
+    return [gate.section(report.gate)] if report.gate else []
 
 
 def _table(report: Report) -> str:

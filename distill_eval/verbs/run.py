@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_eval.errors import require
-from distill_eval.verbs.compare import gate
+from distill_eval.verbs.gate import gate
 from distill_eval.verbs.training import say
 
 if TYPE_CHECKING:
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from distill_eval.pipeline.starter import InitConfig
     from distill_eval.progress import RunProgress
     from distill_eval.recipe import Recipe
-    from distill_eval.schema.retention import Retention
+    from distill_eval.report_config import ReportConfig
+    from distill_eval.schema.gate import RuleResult
 
 
 def run_recipe(config: RunConfig, argv: Sequence[str]) -> int:
@@ -35,8 +35,7 @@ def run_recipe(config: RunConfig, argv: Sequence[str]) -> int:
         return 0
     with view:
         run(recipe, source=config.recipe, tools=_tools(argv, view))
-    gated = _show(recipe)
-    return 0 if gated is None else gate(gated)
+    return _show(recipe)
 
 
 def init(config: InitConfig, argv: Sequence[str]) -> int:
@@ -82,8 +81,8 @@ def _tools(argv: Sequence[str], view: RunProgress) -> Tools:
     )
 
 
-def _show(recipe: Recipe) -> Retention | None:
-    """Print where the results are, the report's verdict last; the comparison, if it has a gate."""
+def _show(recipe: Recipe) -> int:
+    """Print where the results are, the report's verdict last; the exit code is that of the gates."""
     if recipe.distill is not None:
         print(f"Student: {recipe.links[-1].student}")
         if recipe.baseline:
@@ -93,18 +92,22 @@ def _show(recipe: Recipe) -> Retention | None:
         print(f"Student before training: {recipe.links[-1].prepared}")
     for variant in (*recipe.quantize, *recipe.export):
         print(f"Variant: {variant.output_dir}")
-    compared = None if recipe.compare is None else _show_comparison(recipe.compare)
+    compared = () if recipe.compare is None else _show_comparison(recipe.compare)
     for measured, text in ((recipe.fidelity, "fidelity.md"), (recipe.bench, "bench.md")):
         if measured is not None:
             print(f"{text.removesuffix('.md').capitalize()}: {measured.output_dir / text}")
-    if recipe.report is not None:
-        _show_report(recipe.report.output_dir)
-    return compared if recipe.compare is not None and recipe.compare.gate else None
+    reported = () if recipe.report is None else _show_report(recipe.report)
+    gates = ((recipe.compare, compared), (recipe.report, reported))
+    deciding = [result for config, results in gates if config is not None and config.gate for result in results]
+    gate([result for result in (*compared, *reported) if result not in deciding], decides=False)
+    return gate(list(dict.fromkeys(deciding)), decides=any(config.gate for config, _ in gates if config is not None))
 
 
-def _show_comparison(config: CompareConfig) -> Retention:
+def _show_comparison(config: CompareConfig) -> tuple[RuleResult, ...]:
+    """Print the table; rules that were asked for, as they were judged."""
     from rich.console import Console
 
+    from distill_eval.pipeline.comparison import judge_comparison
     from distill_eval.record import from_json
     from distill_eval.report.terminal import print_table
     from distill_eval.schema.retention import Retention
@@ -113,10 +116,11 @@ def _show_comparison(config: CompareConfig) -> Retention:
     retention = from_json(Retention, facts.read_bytes(), source=str(facts))
     print_table(retention, Console())
     print(f"Comparison: {config.output_dir / 'report.md'}")
-    return retention
+    return judge_comparison(config, retention)
 
 
-def _show_report(folder: Path) -> None:
+def _show_report(config: ReportConfig) -> tuple[RuleResult, ...]:
+    """Print the verdict; rules that were asked for, as they were judged."""
     from rich.console import Console
 
     from distill_eval.pipeline.report import ARTIFACT
@@ -124,6 +128,8 @@ def _show_report(folder: Path) -> None:
     from distill_eval.report.escape import clean
     from distill_eval.schema.report import Report
 
+    folder = config.output_dir
     said = from_json(Report, (folder / ARTIFACT).read_bytes(), source=str(folder / ARTIFACT))
     Console().print(clean(said.verdict), markup=False, highlight=False)
     print(f"Report: {', '.join(str(path) for path in sorted(folder.glob('report.*')) if path.name != ARTIFACT)}")
+    return said.gate

@@ -41,7 +41,8 @@ def test_what_is_commented_out_reads_too():
     recipe = resolve(tomllib.loads("\n".join(lines)), source="recipe.toml")
     assert (recipe.data.data_config, recipe.data.max_documents) == ("name", 100_000)
     assert recipe.cache_teacher.kind == "sample"
-    assert recipe.compare.gate
+    assert recipe.report.gate
+    assert [(rule.name, rule.bound) for rule in recipe.report.judged] == [("max-size-ratio", 0.5), ("min-speedup", 1.5)]
     assert recipe.quantize[1].algorithm == "autoround"
     assert recipe.bench.model == ("org/teacher", "runs/mine/student", "runs/mine/variants/w8a8")
 
