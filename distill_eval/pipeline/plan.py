@@ -88,7 +88,8 @@ def steps(recipe: Recipe) -> tuple[Step, ...]:
         UsageError: a step would read what is made later, or by itself.
     """
     found = list(_students(recipe))
-    for config in (*recipe.quantize, *recipe.export):
+    variants: tuple[QuantizeConfig | ExportConfig, ...] = (*recipe.quantize, *recipe.export)
+    for config in variants:
         found.append(_reading(f"{_STAGES[type(config)]} {config.output_dir.name}", config, found))
     for measured in (recipe.compare, recipe.fidelity, recipe.bench, recipe.report):
         if measured is not None:

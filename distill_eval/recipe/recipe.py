@@ -97,9 +97,16 @@ class Recipe:
     @property
     def models(self) -> dict[str, str]:
         """The teacher, the student that counts and its variants: name in the run to folder or Hub name."""
-        student = last_student(self.links, self.student, made=self.prepare is not None, trained=self.distill is not None)
-        variants = {config.output_dir.name: str(config.output_dir) for config in (*self.quantize, *self.export)}
+        made, trained = self.prepare is not None, self.distill is not None
+        student = last_student(self.links, self.student, made=made, trained=trained)
+        variants = {folder.name: str(folder) for folder in self.variants}
         return {TEACHER: self.teacher, **({} if student is None else {STUDENT: student}), **variants}
+
+    @property
+    def variants(self) -> tuple[Path, ...]:
+        """The folders of the variants; a folder's name is the variant's."""
+        quantized, exported = (tuple(one.output_dir for one in ones) for ones in (self.quantize, self.export))
+        return (*quantized, *exported)
 
     def to_toml(self) -> str:
         """The recipe whole, every option with its value: read again, it is the same recipe."""

@@ -97,7 +97,9 @@ def _require_names(table: Mapping[str, Any], source: str) -> None:
     names = [one.get("name") for _, one in said]
     for stage, one in said:
         name, where = one.get("name"), f"{source}: {stage}.name"
-        require(name is not None, f'{where} is missing: each variant has one, which names its folder, e.g. name = "w8a8"')
+        require(
+            name is not None, f'{where} is missing: each variant has one, which names its folder, e.g. name = "w8a8"'
+        )
         require(
             isinstance(name, str) and bool(_NAME.fullmatch(name)),
             f"{where} {name!r}: expected letters, digits, dots, dashes or underscores, e.g. w8a8",

@@ -11,9 +11,7 @@ from distill_eval.schema.retention import Provenance
 SCHEMA = "distill-eval/run"
 SCHEMA_VERSION = 1
 
-Stage = Literal[
-    "prepare", "cache-teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report"
-]
+Stage = Literal["prepare", "cache-teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report"]
 Status = Literal["done", "failed", "unfinished", "not run"]
 
 

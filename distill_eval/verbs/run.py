@@ -90,8 +90,8 @@ def _show(recipe: Recipe) -> int:
             print(f"Curves of both: {recipe.output_dir / 'training.md'}")
     elif recipe.prepare is not None:
         print(f"Student before training: {recipe.links[-1].prepared}")
-    for variant in (*recipe.quantize, *recipe.export):
-        print(f"Variant: {variant.output_dir}")
+    for variant in recipe.variants:
+        print(f"Variant: {variant}")
     compared = () if recipe.compare is None else _show_comparison(recipe.compare)
     for measured, text in ((recipe.fidelity, "fidelity.md"), (recipe.bench, "bench.md")):
         if measured is not None:

@@ -1,4 +1,4 @@
-"""What `make demo` makes before it runs its recipe: lm-eval's own tasks over local files, and the teacher's tokenizer."""
+"""What `make demo` makes before its recipe runs: lm-eval's tasks over local files, texts, the teacher's tokenizer."""
 
 import json
 import runpy

@@ -133,7 +133,7 @@ def test_what_a_variant_lacks_or_says_twice_is_refused():
     assert "quantize.name is missing" in refused(ALONE, ('name = "w8a8"\n', ""))
     assert "quantize.name 'a/b': expected letters" in refused(ALONE, ("w8a8", "a/b"))
     assert "quantize.name 'student': the run has a model of that name" in refused(ALONE, ("w8a8", "student"))
-    assert "export.name 'w8a8': two variants have it" in refused(FULL, ("onnx-int4", "w8a8"))
+    assert "quantize.name 'w8a8': two variants have it" in refused(FULL, ("onnx-int4", "w8a8"))
     assert "[quantize]: a recipe has several of them" in refused(ALONE, ("[[quantize]]", "[quantize]"))
     assert "quantize.model: leave it out" in refused(ALONE, ('name = "w8a8"', 'name = "w8a8"\nmodel = "x/y"'))
     assert "quantize.output_dir: leave it out: `name` says it" in refused(

@@ -109,7 +109,11 @@ def write_run(folder, stages, hardware="cpu, 2 threads"):
 def two(place):
     """The first two steps, and what they read: the second what the first makes, which is not there yet."""
     prepare, distill, *_ = steps(read(place))
-    return prepare, distill, {prepare.name: {"teacher": "sha256:a"}, distill.name: {"data": "sha256:d", "student": None}}
+    return (
+        prepare,
+        distill,
+        {prepare.name: {"teacher": "sha256:a"}, distill.name: {"data": "sha256:d", "student": None}},
+    )
 
 
 def test_a_run_beside_this_one_says_how_long_the_same_took(two, tmp_path):

@@ -112,7 +112,10 @@ def test_a_step_needs_what_it_reads_and_no_more():
     [
         (('teacher = "org/teacher"', 'teacher = "./out/student"'), r"prepare reads ./out/student \(teacher\), which"),
         (('data = "org/text"', 'data = "out/bench"'), r"prepare reads out/bench \(calibration\), which bench makes"),
-        (('text = "org/other"', 'text = "out/fidelity"'), r"fidelity reads out/fidelity \(text\), which fidelity makes"),
+        (
+            ('text = "org/other"', 'text = "out/fidelity"'),
+            r"fidelity reads out/fidelity \(text\), which fidelity makes",
+        ),
     ],
 )
 def test_a_cycle_is_refused(change, said):
