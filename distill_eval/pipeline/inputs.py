@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from distill_eval import checkpoint
@@ -46,7 +46,7 @@ def input_digests(config: Config, made: Collection[str], file_digest: FileDigest
     return found
 
 
-def same(before: dict[str, str | None], now: dict[str, str | None]) -> bool:
+def same(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> bool:
     """Whether nothing is known to have changed; a Hub that cannot be reached changes nothing."""
     return before.keys() == now.keys() and all(_alike(before[name], now[name]) for name in now)
 
