@@ -18,9 +18,9 @@ def require_alike(before: Retention, after: Retention) -> None:
     """
     if before.teacher.weights_digest != after.teacher.weights_digest:
         raise NotComparableError(
-            f"the teachers are not the same: {before.teacher.ref} (weights {before.teacher.weights_digest[:12]}) before, "
-            f"{after.teacher.ref} ({after.teacher.weights_digest[:12]}) after. Compare both students with one teacher: "
-            "distill-eval compare --teacher TEACHER --student BEFORE,AFTER --tasks TASKS"
+            f"the teachers are not the same: {before.teacher.ref} (weights {before.teacher.weights_digest[:12]}) "
+            f"before, {after.teacher.ref} ({after.teacher.weights_digest[:12]}) after. Compare both students with one "
+            "teacher: distill-eval compare --teacher TEACHER --student BEFORE,AFTER --tasks TASKS"
         )
     old, new = before.manifest, after.manifest
     if (old.apply_chat_template, old.chat_template_digest) != (new.apply_chat_template, new.chat_template_digest):

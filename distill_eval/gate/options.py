@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast, get_args
+from typing import get_args
 
 from distill_eval.errors import UsageError, require, unknown
 from distill_eval.record import record
@@ -46,8 +46,8 @@ class GateOptions:
         for rule in rules:
             _check_bound(rule)
         places = [(rule.name, rule.where) for rule in rules]
-        twice = next((place for place in places if places.count(place) > 1), None)
-        require(twice is None, f"--rule sets {twice[0] if twice else ''} of {twice[1] if twice else ''} twice: keep one")
+        for name, where in places:
+            require(places.count((name, where)) == 1, f"--rule sets {name} of {where} twice: keep one")
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -123,7 +123,7 @@ def _parse(text: str) -> Rule:
         bound = float(number)
     except ValueError:
         raise UsageError(f"--rule {text!r}: {number!r} is not a number") from None
-    return Rule(name=cast("RuleName", name), bound=bound, where=where.strip())
+    return Rule(name=name, bound=bound, where=where.strip())
 
 
 def _check_bound(rule: Rule) -> None:

@@ -33,8 +33,8 @@ def held_against(
         NotComparableError: the comparisons differ in what must be equal.
         ArtifactError: the documents of one are not complete.
     """
-    from distill_eval.compare.alike import findings, require_alike
     from distill_eval.compare.across import changes
+    from distill_eval.compare.alike import findings, require_alike
     from distill_eval.gate.facts import Facts
     from distill_eval.gate.judge import judge
 
@@ -71,17 +71,18 @@ def _scored(before: Run, after: Run, old: Variant, new: Variant) -> Iterator[tup
     from distill_eval.compare.across import Scored
 
     earlier, later = (
-        [(one, Scored(one.retention, ref, read_student(one.folder, one.retention, ref))) for one, ref in run.of(student)]
+        [
+            (one, Scored(one.retention, ref, read_student(one.folder, one.retention, ref)))
+            for one, ref in run.of(student)
+        ]
         for run, student in ((before, old), (after, new))
     )
-    yield from (
-        (scored, other) for one, scored in earlier for another, other in later if _tasks(one) & _tasks(another)
-    )
+    yield from ((scored, other) for one, scored in earlier for another, other in later if _tasks(one) & _tasks(another))
 
 
 def _change(old: Variant, new: Variant, tasks: tuple[TaskChange, ...]) -> StudentChange:
     return StudentChange(
-        name=old.name if old.name == new.name else f"{old.name} -> {new.name}",
+        name=old.name if old.name == new.name else f"{old.name} to {new.name}",
         ref_before=old.ref,
         ref_after=new.ref,
         num_parameters_before=old.num_parameters,

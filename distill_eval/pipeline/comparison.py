@@ -52,7 +52,6 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     from distill_eval.evaluate.run import Session
     from distill_eval.gate.judge import check_places
     from distill_eval.provenance import collect
-    from distill_eval.report.markdown import short
 
     students, engines = config.students, config.engines
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
@@ -83,9 +82,16 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         seed=options.seed,
         provenance=collect(argv, session.device),
     )
-    retention = replace(retention, parity=measure_parity(config, pairs, others[: len(students)], store, progress))
     if not announced:  # all of it was in the cache
         _announce_again(retention, progress)
+    retention = replace(retention, parity=measure_parity(config, pairs, others[: len(students)], store, progress))
+    return _finished(config, folder, retention, scored)
+
+
+def _finished(config: CompareConfig, folder: Path, retention: Retention, scored: Sequence[Scored]) -> Compared:
+    """Judge the rules, write everything, and tell who was to be told."""
+    from distill_eval.report.markdown import short
+
     gate = judge_comparison(config, retention)
     report = _write(folder, retention, gate, scored)
     told.tell(config.ci, folder, gate, short(retention, gate))

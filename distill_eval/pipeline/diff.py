@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_REGRESSION = 0.01
 """One point of accuracy: what most benchmarks of a few thousand documents can just tell from nothing."""
 
+
 @record
 class DiffConfig:
     """What changed from one run to the next, on the documents that both students answered."""

@@ -33,8 +33,8 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
         StoreError: the output folder cannot be written.
     """
     from distill_eval.pipeline import told
-    from distill_eval.pipeline.gathered import gather
     from distill_eval.pipeline.gates import gated
+    from distill_eval.pipeline.gathered import gather
     from distill_eval.provenance import collect
     from distill_eval.report import scorecard
     from distill_eval.store import check_folder, remove, write_atomic

@@ -38,7 +38,7 @@ def read_student(folder: Path, retention: Retention, ref: str) -> dict[str, Sequ
     """
     place = [student.ref for student in retention.students].index(ref)
     role = roles(len(retention.students), 0)[1 + place]
-    found = {}
+    found: dict[str, Sequence[Sample]] = {}
     for task in retention.tasks:
         path = folder / file_name(role, ref, task.task)
         if path.is_file():

@@ -24,8 +24,8 @@ def check(options: CiOptions) -> None:
     """
     require(
         not options.github_summary or bool(os.environ.get(SUMMARY)),
-        f"--github-summary: the variable {SUMMARY} is not set, as it is in a step of GitHub Actions. Leave the option out "
-        "elsewhere",
+        f"--github-summary: the variable {SUMMARY} is not set, as it is in a step of GitHub Actions. Leave the option "
+        "out elsewhere",
     )
 
 

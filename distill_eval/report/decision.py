@@ -152,7 +152,9 @@ def _slow(rows: Sequence[Variant], load: str | None) -> list[str]:
         speed = speed_at(row, load)
         if speed is not None and speed.speedup is not None and speed.speedup.is_slower:
             found.append(f"{row.name} ({speedup(speed.speedup)})")
-    return [f"{_listed(found)} {'is' if len(found) == 1 else 'are'} {SLOWER} than the teacher at {load}."] if found else []
+    return (
+        [f"{_listed(found)} {'is' if len(found) == 1 else 'are'} {SLOWER} than the teacher at {load}."] if found else []
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,16 +16,16 @@ ARTIFACT = "diff.json"
 TEXT = "diff.md"
 KL = numbers.Scale(1, 4, "")
 APART = "not paired: "
-HOW_TO_READ = (
-    "**difference**: after minus before; pp is percentage points. Where both students answered the same documents they "
-    "are paired document by document, else the intervals of two independent estimates are put together, which is wider.",
-    "**p (Holm)**: the probability of a difference at least this large between equally good students, adjusted for the "
-    "number of tasks.",
-    "**flips**: harmful is right before and wrong after, beneficial the reverse, other is both wrong with different "
-    "answers; counts, then shares of n.",
-    "**speedup**: over the teacher in the same benchmark. The two benchmarks were not measured in turn, so no interval is "
-    "given for the step from one to the other.",
-)
+HOW_TO_READ = """## How to read this
+
+- **difference**: after minus before; pp is percentage points. Where both students answered the same documents they are
+  paired document by document, else the intervals of two independent estimates are put together, which is wider.
+- **p (Holm)**: the probability of a difference at least this large between equally good students, adjusted for the
+  number of tasks.
+- **flips**: harmful is right before and wrong after, beneficial the reverse, other is both wrong with different
+  answers; counts, then shares of n.
+- **speedup**: over the teacher in the same benchmark. The two benchmarks were not measured in turn, so no interval is
+  given for the step from one to the other."""
 
 
 def render(found: Diff) -> str:
@@ -34,7 +34,7 @@ def render(found: Diff) -> str:
         short(found).rstrip("\n"),
         findings(found.findings),
         how_to_repeat([found.provenance]),
-        "\n".join(["## How to read this", "", *(f"- {line}" for line in HOW_TO_READ)]),
+        HOW_TO_READ,
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -87,7 +87,12 @@ def _overview(one: StudentChange) -> str:
             value_cell(one.retention_after, numbers.RATIO),
             _step(one.retention_before, one.retention_after, numbers.difference_scale("share")),
         ),
-        ("verdict", Cell(one.verdict_before or numbers.UNDEFINED), Cell(one.verdict_after or numbers.UNDEFINED), Cell("")),
+        (
+            "verdict",
+            Cell(one.verdict_before or numbers.UNDEFINED),
+            Cell(one.verdict_after or numbers.UNDEFINED),
+            Cell(""),
+        ),
         (
             "KL to the teacher, nats per token",
             value_cell(one.kl_before, KL),

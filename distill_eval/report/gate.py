@@ -23,7 +23,8 @@ def sentence(results: Sequence[RuleResult]) -> str:
 
     A rule counts once per student and place.
     """
-    parts, total = [], numbers.plural(len(results), "rule")
+    parts: list[str] = []
+    total = numbers.plural(len(results), "rule")
     for verdict, words in WORDS.items():
         number = sum(result.verdict == verdict for result in results)
         if number:

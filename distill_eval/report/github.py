@@ -14,7 +14,7 @@ _IN_TEXT = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _IN_PROPERTY = str.maketrans({":": "%3A", ",": "%2C"})
 
 
-def annotations(results: Sequence[RuleResult]) -> list[str]:
+def annotated(results: Sequence[RuleResult]) -> list[str]:
     """A workflow command for each rule that is not kept, and one for the verdict.
 
     Escaped as https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts does.

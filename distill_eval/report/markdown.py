@@ -54,7 +54,12 @@ def short(retention: Retention, rules: Sequence[RuleResult] = ()) -> str:
     """The verdict, the gate and the main table alone, for a page that has room for no more."""
     view = View(show=escape.text, labels=labels(retention))
     primary = [entry for entry in retention.entries if entry.primary]
-    sections = [_title(retention, view), _verdicts(retention, view), *_gate(rules), _main_table(retention, primary, view)]
+    sections = [
+        _title(retention, view),
+        _verdicts(retention, view),
+        *_gate(rules),
+        _main_table(retention, primary, view),
+    ]
     return "\n\n".join(sections) + "\n"
 
 
@@ -197,6 +202,7 @@ def conditions(retention: Retention) -> str:
 
 def task_facts(retention: Retention) -> dict[str, list[str]]:
     """The tasks with their versions and data, as columns of a table."""
+
     def data(task: TaskFacts) -> str:
         if task.dataset is None:
             return "not named"

@@ -65,7 +65,7 @@ class StudentChange:
     """One student, before and after."""
 
     name: str
-    """Short; of a student that was renamed, `before -> after`."""
+    """Short; of a student that was renamed, `before to after`."""
     ref_before: str
     ref_after: str
     num_parameters_before: int | None

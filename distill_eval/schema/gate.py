@@ -8,9 +8,7 @@ from typing import Literal
 from distill_eval.record import record
 from distill_eval.schema.retention import Estimate, Verdict
 
-RuleName = Literal[
-    "min-retention", "margin", "max-size-ratio", "min-speedup", "max-harmful-flips", "max-regression"
-]
+RuleName = Literal["min-retention", "margin", "max-size-ratio", "min-speedup", "max-harmful-flips", "max-regression"]
 
 
 @record

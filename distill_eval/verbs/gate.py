@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from distill_eval.report.gate import lines
-from distill_eval.report.github import annotations
+from distill_eval.report.github import annotated
 from distill_eval.schema.gate import RuleResult, overall
 from distill_eval.schema.retention import Verdict
 
@@ -21,5 +21,5 @@ def gate(results: Sequence[RuleResult], *, decides: bool, ci: CiOptions | None =
     if results:
         print("\n".join(lines(results)))
     if ci is not None and ci.annotations:
-        print("\n".join(annotations(results)))
+        print("\n".join(annotated(results)))
     return GATE_EXIT[overall(results)] if decides else 0

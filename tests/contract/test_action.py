@@ -22,10 +22,7 @@ RUN = next(step for step in STEPS if step.get("id") == "run")
 EXAMPLE = (ROOT / "docs" / "examples" / "gate.yml").read_text()
 WORKFLOW = yaml.safe_load(EXAMPLE)
 OUR_STEPS = [
-    step
-    for job in WORKFLOW["jobs"].values()
-    for step in job["steps"]
-    if "distill-eval@" in step.get("uses", "")
+    step for job in WORKFLOW["jobs"].values() for step in job["steps"] if "distill-eval@" in step.get("uses", "")
 ]
 COMPARE = "--teacher org/big --student ./small --tasks arc_easy,sciq"
 FAKE = """#!{python}

@@ -76,6 +76,7 @@ def test_without_documents_two_independent_estimates_are_put_together():
 
 def test_independent_estimates_as_published():
     """Newcombe 1998, table II (a): 56/70 - 48/80 is 0.2000 [0.0524, 0.3339] by method 10."""
+
     def wilson(right, total):
         interval = binomtest(right, total).proportion_ci(method="wilson")
         return Estimate(value=right / total, stderr=0.05, ci_low=interval.low, ci_high=interval.high)

@@ -60,9 +60,7 @@ def test_min_retention(num_docs, teacher_score, student_only):
     """The student keeps 90 % of the teacher in truth, and the rule asks for 90 %."""
     both = 0.9 * teacher_score - student_only
     rng = np.random.default_rng(0)
-    student, teacher = pairs(
-        rng, num_docs, both=both, student_only=student_only, teacher_only=teacher_score - both
-    )
+    student, teacher = pairs(rng, num_docs, both=both, student_only=student_only, teacher_only=teacher_score - both)
     found = binary_evidence(student, teacher).ratio(0.0, 0.95)
     (one,) = facts()
     passed = rate_of_passes([rule("min-retention", 0.9)], (with_first(one, retention=r) for r in rows(found)))
@@ -71,12 +69,14 @@ def test_min_retention(num_docs, teacher_score, student_only):
 
 def test_min_retention_as_a_whole_comparison_judges_it():
     """The same through `compare` itself, with the criterion as the rule."""
-    rng, passed, number = np.random.default_rng(1), 0, 400
+    rng, passed, number = np.random.default_rng(1), 0, 40
     for _ in range(number):
         draw = rng.random(200)
         teacher, student = draw < 0.6, (draw < 0.49) | (draw >= 0.95)  # 60 % and 54 %: nine tenths
         found = compare_built(
-            evaluated("big", {"task": binary(teacher)}), evaluated("small", {"task": binary(student)}), min_retention=0.9
+            evaluated("big", {"task": binary(teacher)}),
+            evaluated("small", {"task": binary(student)}),
+            min_retention=0.9,
         )
         (one,) = facts()
         entry = found.entries[0]
@@ -84,7 +84,7 @@ def test_min_retention_as_a_whole_comparison_judges_it():
         results = judge([], [one._replace(compared=compared, criterion=found.criterion)])
         assert results[0].verdict == entry.verdict == found.verdicts[0].verdict
         passed += results[0].verdict == "PASS"
-    assert 0.005 <= passed / number <= MOST
+    assert passed <= 4  # of 40 at 2.5 %, more would be seen once in 1,000 times
 
 
 @pytest.mark.parametrize(("num_docs", "share"), [(200, 0.02), (1000, 0.02), (1000, 0.1)])

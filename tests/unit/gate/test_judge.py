@@ -83,7 +83,9 @@ def test_size_is_exact():
     )
 
 
-@pytest.mark.parametrize(("bound", "verdict"), [(0.005, "FAIL"), (0.02, "INCONCLUSIVE"), (0.03, "INCONCLUSIVE"), (0.05, "PASS")])
+@pytest.mark.parametrize(
+    ("bound", "verdict"), [(0.005, "FAIL"), (0.02, "INCONCLUSIVE"), (0.03, "INCONCLUSIVE"), (0.05, "PASS")]
+)
 def test_harmful_flips_have_the_exact_interval(bound, verdict):
     one = judge([rule("max-harmful-flips", bound)], facts(harmful=25))[-1]
     low, high = proportion_confint(25, 1000, alpha=0.05, method="beta")

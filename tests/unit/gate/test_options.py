@@ -4,7 +4,7 @@ import pytest
 
 from distill_eval.cli import main, parse
 from distill_eval.errors import UsageError
-from distill_eval.gate.options import GateOptions
+from distill_eval.gate.options import EXAMPLES, GateOptions
 from distill_eval.schema.gate import Rule
 
 COMPARE = ["compare", "--teacher=t", "--student=s", "--tasks=arc"]
@@ -72,13 +72,12 @@ def test_a_bound_that_means_nothing_is_refused(options, said):
         ),
         (
             [*COMPARE, "--rule=arc:max-regression=0.1"],
-            "--rule arc:max-regression=0.1: compare does not measure what this rule is about. Type it with distill-eval "
-            "diff BEFORE AFTER",
+            "--rule arc:max-regression=0.1: compare does not measure what this rule is about. Type it with "
+            + EXAMPLES["diff"],
         ),
         (
             ["diff", "a", "b", "--max-size-ratio=0.5"],
-            "--max-size-ratio 0.5: diff does not measure what this rule is about. Type it with distill-eval compare "
-            "--teacher TEACHER --student STUDENT --tasks TASKS",
+            "--max-size-ratio 0.5: diff does not measure what this rule is about. Type it with " + EXAMPLES["compare"],
         ),
         (
             ["diff", "a", "b", "--student-a=x"],

@@ -95,8 +95,8 @@ def test_junit_holds_any_text():
 
 def test_annotations_are_one_line_each_and_escaped():
     broken = result("FAIL", "a,b:c\n::error::x", text="50 % lost\r\n::error::y")
-    first, last = github.annotations([result("PASS"), broken])
+    first, last = github.annotated([result("PASS"), broken])
     assert first == "::error title=a%2Cb%3Ac %3A%3Aerror%3A%3Ax%3A FAIL::50 %25 lost ::error::y"
     assert last == "::error title=distill-eval%3A FAIL::1 of 2 rules is broken, 1 is kept"
-    assert github.annotations([result("PASS")]) == ["::notice title=distill-eval%3A PASS::1 of 1 rule is kept"]
-    assert github.annotations([result("INCONCLUSIVE", text="few")])[0] == "::warning title=small%3A INCONCLUSIVE::few"
+    assert github.annotated([result("PASS")]) == ["::notice title=distill-eval%3A PASS::1 of 1 rule is kept"]
+    assert github.annotated([result("INCONCLUSIVE", text="few")])[0] == "::warning title=small%3A INCONCLUSIVE::few"
