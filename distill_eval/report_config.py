@@ -28,6 +28,8 @@ class ReportConfig:
     ci: CiOptions = CiOptions()
     output_dir: Path = field(default_factory=lambda: Path("report"))
     """Folder for report.md and report.json."""
+    html: bool = False
+    """Write report.html, too: one page with charts, tables that sort, and the documents whose correctness changed."""
 
     def __post_init__(self) -> None:
         require(bool(self.runs), "report: name the folder of a run, e.g. distill-eval report runs/smoke")

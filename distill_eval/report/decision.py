@@ -91,13 +91,15 @@ def _more(names: Sequence[str]) -> str:
 
 def _failing(row: Variant, entries: Entries, gate: Sequence[RuleResult]) -> str:
     """Why one variant does not pass, and what would settle it."""
-    if row.verdict == "PASS":
-        stops = [result for result in gate if result.student == row.name and result.verdict != "PASS"]
-        return f"{row.name} passes on every task, but not the gate: {'; '.join(one.text for one in stops[:MAX_NAMED])}."
+    rules = [result.text for result in gate if result.student == row.name and result.verdict != "PASS"]
     found = [entry for entry in entries.get(row.name, ()) if entry.verdict == row.verdict]
-    if row.verdict == "FAIL":
-        return f"{row.name} fails on {_listed([_failed(entry) for entry in found])}."
-    return f"{row.name} is INCONCLUSIVE on {_listed([entry.task for entry in found])}: {settles(found)}."
+    if row.verdict == "PASS":
+        said = f"{row.name} passes on every task"
+    elif row.verdict == "FAIL":
+        said = f"{row.name} fails on {_listed([_failed(entry) for entry in found])}"
+    else:
+        said = f"{row.name} is INCONCLUSIVE on {_listed([entry.task for entry in found])}: {settles(found)}"
+    return f"{said}; the gate: {_listed(rules)}." if rules else f"{said}."
 
 
 def _failed(entry: Entry) -> str:

@@ -10,7 +10,7 @@ from distill_eval.report.decision import headline
 from distill_eval.report.frontier import beaten_by, point, speed_at
 from distill_eval.report.repeat import how_to_repeat
 from distill_eval.report.rows import View, flips_cell, value_cell
-from distill_eval.report.scores import columns, left_out
+from distill_eval.report.scores import columns, missing
 from distill_eval.report.sections import findings, plain_table, with_notes
 from distill_eval.report.table import Cell, Column, grid
 from distill_eval.schema.bench import BenchRun
@@ -97,8 +97,9 @@ def _gate(report: Report) -> list[str]:
 def _table(report: Report) -> str:
     table = columns(report, escape.text)
     shown = [column for column in table if not column.empty]
-    missing = left_out(column for column in table if column.empty)
-    return "\n\n".join([with_notes(grid(shown)), *([missing] if missing else [])])
+    left = "\n".join(f"- {line}" for line in missing(table))
+    said = [f"Not in the table, since no variant has it:\n\n{left}"] if left else []
+    return "\n\n".join([with_notes(grid(shown)), *said])
 
 
 # ---- per task

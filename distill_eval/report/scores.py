@@ -17,12 +17,13 @@ NATS = Scale(1, 4, "")
 TEXT_COLUMNS = frozenset({"variant", "engine", "verdict"})
 
 
-def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
+def columns(report: Report, show: Callable[[str], str], *, bold: bool = True) -> list[Column]:
     """Every column, also those without a value.
 
     Args:
         report: What was joined.
         show: Makes foreign text harmless for the medium.
+        bold: Whether verdicts, and what is slower, are in bold as markdown writes it.
     """
     teacher, load = report.variants[0], report.load
     at = f" at {load}" if load else ""
@@ -40,9 +41,9 @@ def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
         f"TTFT p50 / p99, ms{at}": lambda row: _pair(row, load, lambda one: (one.ttft_p50_ms, one.ttft_p99_ms)),
         f"TPOT p50 / p99, ms{at}": lambda row: _pair(row, load, lambda one: (one.tpot_p50_ms, one.tpot_p99_ms)),
         f"throughput{at}": lambda row: _throughput(row, load),
-        f"speedup{at}": lambda row: _speedup(row, load),
+        f"speedup{at}": lambda row: _speedup(row, load, bold=bold),
         "peak memory": lambda row: _plain(row, "peak_bytes", numbers.size),
-        "verdict": lambda row: Cell(f"**{row.verdict}**") if row.verdict else _missing(row, "verdict"),
+        "verdict": lambda row: _verdict(row, bold=bold),
     }
     return [
         Column(key, tuple(make(row) for row in report.variants), numeric=key not in TEXT_COLUMNS)
@@ -50,13 +51,14 @@ def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
     ]
 
 
-def left_out(empty: Iterable[Column]) -> str:
+def missing(columns: Iterable[Column]) -> list[str]:
     """What no variant has, and why, in place of columns of dashes."""
     lines = []
-    for column in empty:
-        reasons = list(dict.fromkeys(note for cell in column.cells for note in cell.notes))
-        lines.append(f"- {column.header}: {'; '.join(reasons) or NO_REASON}")
-    return "Not in the table, since no variant has it:\n\n" + "\n".join(lines) if lines else ""
+    for column in columns:
+        if column.empty:
+            reasons = list(dict.fromkeys(note for cell in column.cells for note in cell.notes))
+            lines.append(f"{column.header}: {'; '.join(reasons) or NO_REASON}")
+    return lines
 
 
 def _missing(row: Variant, field: str) -> Cell:
@@ -131,7 +133,13 @@ def _throughput(row: Variant, load: str | None) -> Cell:
     return Cell(f"{numbers.fixed(speed.output_throughput, 1)} {unit}")
 
 
-def _speedup(row: Variant, load: str | None) -> Cell:
+def _verdict(row: Variant, *, bold: bool) -> Cell:
+    if row.verdict is None:
+        return _missing(row, "verdict")
+    return Cell(f"**{row.verdict}**" if bold else row.verdict)
+
+
+def _speedup(row: Variant, load: str | None, *, bold: bool) -> Cell:
     speed = _at(row, load)
     if isinstance(speed, Cell):
         return speed
@@ -139,4 +147,4 @@ def _speedup(row: Variant, load: str | None) -> Cell:
         return Cell(bench_rows.BASELINE)
     if speed.speedup is None:
         return Cell(numbers.UNDEFINED, (speed.reason or NO_REASON,), missing=True)
-    return Cell(bench_rows.marked(speed.speedup, bold=True))
+    return Cell(bench_rows.marked(speed.speedup, bold=bold))

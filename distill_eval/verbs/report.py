@@ -22,4 +22,6 @@ def report(config: ReportConfig, argv: Sequence[str]) -> int:
     Console().print(clean(done.gathered.report.verdict), markup=False, highlight=False)
     code = gate(done.gathered.report.gate, decides=config.gate, ci=config.ci)
     print(f"Report: {done.report}")
+    if done.page is not None:
+        print(f"Page: {done.page}")
     return code

@@ -49,7 +49,7 @@ def recipe(place, **changes):
         "bench": 'model = ["teacher", "student"]\nengine = ["hf"]\nrepeats = 1\nnum_prompts = 1',
         "bench.load": 'concurrency = ["1"]',
         "bench.prompts": "random_input_len = 8\nrandom_output_len = 4",
-        "report": "",
+        "report": "html = true",
     } | changes
     return recipe_text(tables)
 
@@ -81,7 +81,8 @@ def test_every_stage_leaves_its_artifact_of_the_student_and_its_variants(finishe
     assert [model.ref for model in bench.models] == [str(place / "teacher"), students[0]]
     report = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
     assert [variant.name for variant in report.variants] == ["teacher", "student", "w8a8", "onnx"]
-    assert (out / "report" / "report.md").read_text().count("w8a8") > 1
+    for text in ("report.md", "report.html"):
+        assert (out / "report" / text).read_text().count("w8a8") > 1
 
 
 def test_a_second_run_skips_all_and_changes_nothing(finished, capsys):

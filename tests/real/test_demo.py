@@ -21,4 +21,5 @@ def test_the_demo_ends_with_a_report(tmp_path):
     assert [variant["name"] for variant in report["variants"] if variant["role"] != "baseline"][1:] == [
         "student", "w8a8", "w4a16", "onnx-int4",
     ]  # fmt: skip
-    assert str(demo / "run" / "report" / "report.md") in done.stdout
+    for text in ("report.md", "report.html"):
+        assert str(demo / "run" / "report" / text) in done.stdout
