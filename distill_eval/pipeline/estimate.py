@@ -124,7 +124,7 @@ def disk(step: Step, known: Mapping[str, Size]) -> Bound:
         if isinstance(config, PrepareConfig):
             return Bound(made.num_bytes, f"{made.itemsize} bytes x {made.num_parameters:,} parameters")
         num = config.training.keep_checkpoints + 1  # the next is written before the oldest goes
-        text = f"up to {num} checkpoints of {CHECKPOINT} bytes x parameters, of which the weights stay"
+        text = f"the weights, and while it trains up to {num} checkpoints of {CHECKPOINT} bytes x parameters"
         return Bound(made.num_bytes + num * CHECKPOINT * made.num_parameters, text)
     if isinstance(config, (QuantizeConfig, ExportConfig)):
         source = known.get(config.model)
