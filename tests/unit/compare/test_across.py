@@ -84,7 +84,8 @@ def test_the_p_value_of_an_interval_is_that_of_the_test_it_comes_from():
     """0.05 on the border, and of a normal estimate that of its z: 3 standard errors are 0.0027."""
     half = 1.959963984540054
     assert p_of_interval(Estimate(value=half, ci_low=0.0, ci_high=2 * half), 0.95) == pytest.approx(0.05)
-    assert p_of_interval(Estimate(value=-3.0, ci_low=-3 - half, ci_high=-3 + half), 0.95) == pytest.approx(2 * norm.sf(3))
+    below = Estimate(value=-3.0, ci_low=-3 - half, ci_high=-3 + half)
+    assert p_of_interval(below, 0.95) == pytest.approx(2 * norm.sf(3))
     assert p_of_interval(Estimate(value=0.0, ci_low=-1.0, ci_high=1.0), 0.95) == 1.0
     assert p_of_interval(Estimate(value=0.1, reason="no interval"), 0.95) is None
 

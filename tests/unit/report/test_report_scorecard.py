@@ -212,7 +212,7 @@ def test_how_each_model_was_made_is_a_row(text):
 
 
 def test_the_gate_is_told_line_by_line(text):
-    assert "- **PASS** min-speedup 1.5: student-w8a8 at concurrency 16 2.40x \\[2.20, 2.60\\]" in text
+    assert "| PASS    | student-w8a8 | min-speedup 1.5: student-w8a8 at concurrency 16 2.40x \\[2.20, 2.60\\] |" in text
 
 
 def test_foreign_text_is_never_markup(examples):
