@@ -211,6 +211,15 @@ def test_how_each_model_was_made_is_a_row(text):
     assert rows["baseline"][1].startswith("trained without its teacher: ")
 
 
+def test_commands_stand_in_the_order_in_which_they_were_run(examples):
+    told = story(examples)
+    quant = Source(kind="quant", path="x/q.json", digest="2" * 64, command="distill-eval quantize")
+    report = replace(told.report, sources=(*told.report.sources, quant))
+    made = told.grounds.made | {"x/q.json": OWN}
+    block = render(report, told.grounds._replace(made=made)).split("```sh\n")[1].split("\n```")[0]
+    assert [line.split()[1] for line in block.splitlines()] == ["quantize", "compare", "report"]
+
+
 def test_the_gate_is_told_line_by_line(text):
     assert "| PASS    | student-w8a8 | min-speedup 1.5: student-w8a8 at concurrency 16 2.40x \\[2.20, 2.60\\] |" in text
 
