@@ -13,7 +13,8 @@ from distill_eval.schema.gate import Rule
 from distill_eval.schema.retention import Provenance
 
 REPORTS = Path(__file__).resolve().parents[3] / "reports"
-VARIANTS, SERVING = (REPORTS / f"2026-11-26-smollm2-{name}" for name in ("variants", "serving"))
+VARIANTS = REPORTS / "2026-11-26-smollm2-variants"
+SERVING = REPORTS / "2026-11-26-smollm2-serving" / "bench.json"
 PROVENANCE = Provenance(command="distill-eval report", versions={}, hardware="no device", git_commit=None)
 
 
