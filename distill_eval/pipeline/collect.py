@@ -1,0 +1,166 @@
+"""Artifacts below the folders of runs: found by their names, read strictly, checked against what a run recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from distill_eval.errors import ArtifactError, UsageError, boundary
+from distill_eval.record import from_json
+from distill_eval.schema import bench, distill, export, fidelity, quant, recipe, retention, student
+from distill_eval.schema.bench import BenchRun
+from distill_eval.schema.distill import DistillRun
+from distill_eval.schema.export import ExportRun
+from distill_eval.schema.fidelity import Fidelity
+from distill_eval.schema.quant import QuantRun
+from distill_eval.schema.recipe import RecipeRun
+from distill_eval.schema.report import Kind
+from distill_eval.schema.retention import Retention
+from distill_eval.schema.student import StudentInit
+
+Record = Retention | Fidelity | BenchRun | DistillRun | QuantRun | ExportRun | StudentInit | RecipeRun
+T = TypeVar("T", bound=Record)
+
+
+class _Schema(NamedTuple):
+    cls: type[Record]
+    version: int
+    verb: str
+
+
+SCHEMAS: Mapping[str, _Schema] = {
+    "retention": _Schema(Retention, retention.SCHEMA_VERSION, "compare"),
+    "fidelity": _Schema(Fidelity, fidelity.SCHEMA_VERSION, "fidelity"),
+    "bench": _Schema(BenchRun, bench.SCHEMA_VERSION, "bench"),
+    "distill": _Schema(DistillRun, distill.SCHEMA_VERSION, "distill"),
+    "quant": _Schema(QuantRun, quant.SCHEMA_VERSION, "quantize"),
+    "export": _Schema(ExportRun, export.SCHEMA_VERSION, "export"),
+    "student": _Schema(StudentInit, student.SCHEMA_VERSION, "prepare"),
+    "run": _Schema(RecipeRun, recipe.SCHEMA_VERSION, "run"),
+}
+"""By kind, in the order in which they name models; a kind's file is `KIND.json`."""
+DEEPEST = 4
+"""Folders below a run's in which artifacts are looked for: a chain's run has two, a folder of runs one more."""
+_PASSED = ("checkpoint", "samples", "teacher-cache")
+
+
+class Artifact(NamedTuple):
+    """A file of ours, read."""
+
+    kind: Kind
+    file: Path
+    where: str
+    """As `Source.path` has it."""
+    digest: str
+    record: Record
+
+
+def collect(runs: Sequence[Path]) -> tuple[Artifact, ...]:
+    """Every artifact of the runs, each once, ordered by kind and then as the runs were named.
+
+    Args:
+        runs: Folders, searched a few levels deep, or artifact files.
+
+    Raises:
+        UsageError: there is no such folder, or none was named.
+        ArtifactError: a folder has no artifact, or one is damaged, edited or of another version.
+    """
+    if not runs:
+        raise UsageError("report: expected the folder of a run, e.g. distill-eval report runs/smoke")
+    files: dict[Path, str] = {}
+    for run, label in zip(runs, _labels(runs), strict=True):
+        top = run if run.is_dir() else run.parent
+        for file in _files(run):
+            files.setdefault(file.resolve(), f"{label}/{file.relative_to(top).as_posix()}")
+    kinds = list(SCHEMAS)
+    read = [_read(file, where) for file, where in files.items()]
+    _check_recorded(read)
+    return tuple(sorted(read, key=lambda one: kinds.index(one.kind)))
+
+
+def of(artifacts: Sequence[Artifact], cls: type[T]) -> dict[str, T]:
+    """The records of one kind, by where they were found."""
+    return {one.where: one.record for one in artifacts if isinstance(one.record, cls)}
+
+
+def _labels(runs: Sequence[Path]) -> list[str]:
+    """The folders' names, with as many of those above them as tell them apart."""
+    tops = [(run if run.is_dir() else run.parent).resolve() for run in runs]
+    labels = []
+    for top in tops:
+        others = {other for other in tops if other != top}
+        num = next(num for num in range(1, len(top.parts) + 1) if all(_last(top, num) != _last(o, num) for o in others))
+        labels.append(_last(top, num))
+    return labels
+
+
+def _last(path: Path, num: int) -> str:
+    return "/".join(path.parts[-num:]).strip("/")
+
+
+def _files(run: Path) -> list[Path]:
+    if run.is_file():
+        return [run]
+    if not run.is_dir():
+        raise UsageError(f"{run}: no such folder or file; expected that of a run, e.g. runs/smoke")
+    with boundary(ArtifactError, f"cannot look for artifacts in {run}"):
+        found = list(_below(run, DEEPEST))
+    if not found:
+        made = ", ".join(f"{kind}.json ({schema.verb})" for kind, schema in SCHEMAS.items())
+        raise ArtifactError(f"{run} holds no artifact: expected one of {made}, each written by `distill-eval` VERB")
+    return found
+
+
+def _below(folder: Path, levels: int) -> Iterator[Path]:
+    yield from (path for kind in SCHEMAS if (path := folder / f"{kind}.json").is_file())
+    if levels:
+        for inner in sorted(folder.iterdir()):
+            passed = inner.name.startswith((".", *_PASSED)) or ".replaced-" in inner.name
+            if inner.is_dir() and not inner.is_symlink() and not passed:
+                yield from _below(inner, levels - 1)
+
+
+def _read(file: Path, where: str) -> Artifact:
+    with boundary(ArtifactError, f"cannot read {file}"):
+        data = file.read_bytes()
+    kind = _kind(data, file)
+    read = from_json(SCHEMAS[kind].cls, data, source=str(file))
+    return Artifact(kind, file, where, hashlib.sha256(data).hexdigest(), read)
+
+
+def _kind(data: bytes, file: Path) -> Kind:
+    with boundary(ArtifactError, f"{file} is not JSON"):
+        said = json.loads(data)
+    schema, version = (said.get("schema"), said.get("version")) if isinstance(said, dict) else (None, None)
+    kind = str(schema).removeprefix("distill-eval/")
+    if kind not in SCHEMAS or not str(schema).startswith("distill-eval/"):
+        raise ArtifactError(
+            f"{file} is not an artifact that a report reads: its schema is {schema!r}, expected distill-eval/ and one "
+            f"of {', '.join(SCHEMAS)}. Move it away, or name the artifacts' files themselves"
+        )
+    known = SCHEMAS[kind]
+    if version != known.version:
+        raise ArtifactError(
+            f"{file} is of schema version {version}, and this distill-eval reads version {known.version}: make it "
+            f"again with distill-eval {known.verb}, or use the distill-eval that wrote it"
+        )
+    return kind  # type: ignore[return-value]  # a key of SCHEMAS
+
+
+def _check_recorded(read: Sequence[Artifact]) -> None:
+    """Refuse an artifact that is not what the recipe's run has on record."""
+    by_file = {one.file: one for one in read}
+    for run in read:
+        if not isinstance(run.record, RecipeRun):
+            continue
+        for stage in run.record.stages:
+            for name, known in stage.files.items():
+                one = by_file.get((run.file.parent / stage.folder / name).resolve())
+                if one is not None and one.digest != known:
+                    raise ArtifactError(
+                        f"{one.file} was edited by hand, or written again by another command: its SHA-256 is "
+                        f"{one.digest[:12]}, and {run.file} has {known[:12]} on record. Run the recipe again"
+                    )

@@ -1,0 +1,116 @@
+"""Everything that artifacts say of one teacher and its variants, joined: what every form of a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from distill_eval.pipeline.collect import Artifact, collect, of
+from distill_eval.pipeline.mentioned import named
+from distill_eval.pipeline.remarks import remarks
+from distill_eval.pipeline.rows import rows
+from distill_eval.pipeline.speeds import table_load
+from distill_eval.report.decision import verdict
+from distill_eval.report.frontier import choose, with_frontier
+from distill_eval.schema.bench import BenchRun
+from distill_eval.schema.distill import DistillRun
+from distill_eval.schema.export import ExportRun
+from distill_eval.schema.fidelity import Fidelity
+from distill_eval.schema.gate import RuleResult
+from distill_eval.schema.quant import QuantRun
+from distill_eval.schema.recipe import RecipeRun
+from distill_eval.schema.report import Report, Source
+from distill_eval.schema.retention import Entry, Provenance, Retention
+from distill_eval.schema.student import StudentInit
+
+
+class Gathered(NamedTuple):
+    """A report and the artifacts that it was made of; these by `Source.path`, if nothing else is said."""
+
+    report: Report
+    retentions: dict[str, Retention]
+    fidelities: dict[str, Fidelity]
+    benches: dict[str, BenchRun]
+    trainings: dict[str, DistillRun]
+    """By the short name of the model that was trained."""
+    students: dict[str, StudentInit]
+    quants: dict[str, QuantRun]
+    exports: dict[str, ExportRun]
+    names: dict[str, str]
+    """From every name that an artifact has for a model to its short name in the report."""
+    folders: tuple[Path, ...]
+    """In which the artifacts are, e.g. for the samples beside a `retention.json`."""
+
+    def entries(self) -> dict[str, list[Entry]]:
+        """By a student's short name the entries that its verdict rests on, each task once."""
+        found: dict[str, dict[str, Entry]] = {}
+        for run in self.retentions.values():
+            for entry in run.entries:
+                if entry.primary:
+                    found.setdefault(self.names[entry.student_ref], {}).setdefault(entry.task, entry)
+        return {name: list(tasks.values()) for name, tasks in found.items()}
+
+
+def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
+    """Collect, join and judge; `decided` judges again where there are rules to keep.
+
+    Args:
+        runs: Folders of runs, or artifact files.
+        provenance: Of the report.
+
+    Raises:
+        UsageError: a folder is not there.
+        ArtifactError: an artifact is missing, damaged, edited or of another version.
+        NotComparableError: the runs do not belong together.
+    """
+    artifacts = collect(runs)
+    models = named(artifacts)
+    benches = of(artifacts, BenchRun)
+    load = table_load(benches)
+    variants = with_frontier(rows(artifacts, models), load)
+    report = Report(
+        verdict="",
+        ship=None,
+        variants=variants,
+        load=load,
+        gate=(),
+        findings=remarks(artifacts, models, variants, load),
+        recipe=_recipe(of(artifacts, RecipeRun)),
+        sources=tuple(_source(one) for one in artifacts),
+        provenance=provenance,
+    )
+    trainings = {models.made[where]: run for where, run in of(artifacts, DistillRun).items()}
+    found = Gathered(
+        report=report,
+        retentions=of(artifacts, Retention),
+        fidelities=of(artifacts, Fidelity),
+        benches=benches,
+        trainings=trainings,
+        students=of(artifacts, StudentInit),
+        quants=of(artifacts, QuantRun),
+        exports=of(artifacts, ExportRun),
+        names=models.names,
+        folders=tuple(dict.fromkeys(one.file.parent for one in artifacts)),
+    )
+    return decided(found, ())
+
+
+def decided(found: Gathered, gate: tuple[RuleResult, ...]) -> Gathered:
+    """The same with what is to be shipped, given how the rules of a gate were judged."""
+    report = found.report
+    best = choose(report.variants, report.load, gate)
+    said = verdict(report.variants, found.entries(), report.load, gate)
+    return found._replace(report=replace(report, gate=gate, ship=best.name if best else None, verdict=said))
+
+
+def _recipe(runs: Mapping[str, RecipeRun]) -> str | None:
+    texts = list(dict.fromkeys(run.recipe for run in runs.values()))
+    if len(texts) < 2:
+        return texts[0] if texts else None
+    return "\n".join(f"# {where}\n{run.recipe}" for where, run in runs.items())
+
+
+def _source(one: Artifact) -> Source:
+    return Source(kind=one.kind, path=one.where, digest=one.digest, command=one.record.provenance.command or None)

@@ -1,0 +1,123 @@
+"""What a reader must know before believing the one table: findings of the artifacts, and of laying them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from distill_eval.pipeline.collect import Artifact, of
+from distill_eval.pipeline.mentioned import Named
+from distill_eval.report import numbers
+from distill_eval.report.bench_rows import speedup
+from distill_eval.schema.bench import BenchRun
+from distill_eval.schema.distill import DistillRun
+from distill_eval.schema.quant import QuantRun
+from distill_eval.schema.recipe import RecipeRun
+from distill_eval.schema.report import Variant
+from distill_eval.schema.retention import Finding, Retention
+
+WEIGHTS = ("high", "medium", "low")
+
+
+def remarks(artifacts: Sequence[Artifact], named: Named, rows: Sequence[Variant], load: str | None) -> tuple[Finding, ...]:
+    """All findings, the heaviest first, each once."""
+    found = [
+        *_unfinished(artifacts),
+        *_of_comparisons(artifacts, named),
+        *_of_benches(artifacts, named, load),
+        *_of_models(artifacts, named),
+        *_other_engines(rows),
+        *_joined_by_name(named),
+        *_several_commits(artifacts),
+    ]
+    return tuple(sorted(dict.fromkeys(found), key=lambda finding: WEIGHTS.index(finding.weight)))
+
+
+def _unfinished(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
+    for where, run in of(artifacts, RecipeRun).items():
+        for stage in run.stages:
+            if stage.status != "done":
+                why = f": {stage.error}" if stage.error else ""
+                text = f"The stage {stage.name} of {where} is {stage.status}{why}"
+                yield Finding(weight="high", subject="run", text=f"{text.rstrip('.')}.")
+
+
+def _of_comparisons(artifacts: Sequence[Artifact], named: Named) -> Iterator[Finding]:
+    for run in of(artifacts, Retention).values():
+        for finding in run.findings:
+            yield replace(finding, subject=named.names.get(finding.subject, finding.subject))
+        flips: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
+        for one in run.parity:
+            if one.unquantized_ref is not None and one.num_engine_flips is not None:
+                tasks = flips.setdefault((one.unquantized_ref, one.engine), {})
+                tasks[one.task or ""] = (one.num_engine_flips, one.num_docs)
+        for (ref, engine), tasks in flips.items():
+            num, docs = (sum(part) for part in zip(*tasks.values(), strict=True))
+            text = (
+                f"{num:,} of {docs:,} answers of the unquantized weights differ between transformers and {engine}: so many "
+                f"flips are the engine's."
+            )
+            yield Finding(weight="medium", subject=named.names.get(ref, ref), text=text)
+
+
+def _of_benches(artifacts: Sequence[Artifact], named: Named, load: str | None) -> Iterator[Finding]:
+    for where, run in of(artifacts, BenchRun).items():
+        if not run.complete:
+            yield Finding(weight="high", subject="speed", text=f"{where} ended before all of it was measured.")
+        for text in run.findings:
+            yield Finding(weight="medium", subject="speed", text=f"{text.rstrip('.')}.")
+        ratios = [one.output_throughput_speedup for model in run.models for one in model.results]
+        if any(ratio is not None and ratio.ci_low is None for ratio in ratios):
+            text = f"{where} has fewer than three whole repeats: its speedups have no intervals."
+            yield Finding(weight="medium", subject="speed", text=text)
+        for noise in run.noise:
+            if noise.load.label == load:
+                text = (
+                    f"{named.names[run.models[0].ref]} against itself reads {speedup(noise.ratio)} at {load} ({where}): "
+                    f"speedups as near to 1 say nothing."
+                )
+                yield Finding(weight="medium", subject="speed", text=text)
+
+
+def _of_models(artifacts: Sequence[Artifact], named: Named) -> Iterator[Finding]:
+    for one in artifacts:
+        if isinstance(one.record, DistillRun):
+            name = named.made[one.where]
+            yield from (replace(finding, subject=name) for finding in one.record.findings)
+            if one.record.stopped:
+                yield Finding(weight="medium", subject=name, text=f"Its training ended early: {one.record.stopped}.")
+        elif isinstance(one.record, QuantRun):
+            for warning in one.record.warnings:
+                yield Finding(weight="medium", subject=named.made[one.where], text=f"{warning.rstrip('.')}.")
+
+
+def _other_engines(rows: Sequence[Variant]) -> Iterator[Finding]:
+    """Where the scores are of one engine and the speed of another."""
+    apart: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.engine is not None and row.bench_engine is not None and row.engine != row.bench_engine:
+            apart.setdefault((row.engine, row.bench_engine), []).append(row.name)
+    for (scored, timed), names in apart.items():
+        verb = "was" if len(names) == 1 else "were"
+        text = f"{', '.join(names)} {verb} scored on {scored} and timed on {timed}: what is fast was not scored itself."
+        yield Finding(weight="medium", subject="engines", text=text)
+
+
+def _joined_by_name(named: Named) -> Iterator[Finding]:
+    """Where only the end of a path says that two artifacts mean the same model."""
+    for name, model in named.models.items():
+        for mention in model.by_name:
+            known = ", and its size is the same" if mention.size_bytes and model.mentions[0].size_bytes else ""
+            text = f"{mention.refs[0]} in {mention.where} was taken for {model.ref} by its name{known}."
+            yield Finding(weight="low", subject=name, text=text)
+
+
+def _several_commits(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
+    commits = sorted({one.record.provenance.git_commit or "an installed package" for one in artifacts})
+    if len(commits) > 1:
+        text = f"The artifacts were made by {numbers.plural(len(commits), 'state')} of distill-eval: {', '.join(commits)}."
+        yield Finding(weight="low", subject="run", text=text)
+    dirty = [commit for commit in commits if commit.endswith("-dirty")]
+    if dirty:
+        text = f"{', '.join(dirty)} was a checkout with changes that no commit holds."
+        yield Finding(weight="medium", subject="run", text=text)
