@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +21,14 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DATA_FILES = (".jsonl", ".json", ".parquet", ".csv", ".txt")
 
 
-def subject(found: Gathered, variant: Variant, *, license_id: str | None, repository: str | None) -> Subject:
+def subject(
+    found: Gathered,
+    variant: Variant,
+    *,
+    license_id: str | None,
+    repository: str | None,
+    find_card: Callable[[ModelRef], Path | None] = licenses.find_card,
+) -> Subject:
     """Everything that a card of this variant draws on.
 
     Args:
@@ -28,6 +36,7 @@ def subject(found: Gathered, variant: Variant, *, license_id: str | None, reposi
         variant: Whose card.
         license_id: As the user says it.
         repository: Where it is uploaded; `None` for a card that stays here.
+        find_card: Where the card of a model is that it comes from; `None` for one without.
 
     Raises:
         UsageError: nobody says under which license the models may be used that it comes from.
@@ -35,7 +44,7 @@ def subject(found: Gathered, variant: Variant, *, license_id: str | None, reposi
     descent, known = lineage(found, variant.name), hub_names(found)
     base_model, _ = base(descent, known)
     sources = dict.fromkeys([found.report.variants[0].ref, *([base_model] if base_model is not None else [])])
-    said = {ref: licenses.read(ModelRef.parse(ref), licenses.find_card) for ref in sources}
+    said = {ref: licenses.read(ModelRef.parse(ref), find_card) for ref in sources}
     return Subject(
         report=found.report,
         variant=variant,
@@ -69,8 +78,24 @@ def lineage(found: Gathered, name: str) -> Lineage:
 
 
 def hub_names(found: Gathered) -> frozenset[str]:
-    """Those names of models and data sets that are not of this machine: `org/name`, and no file or folder here."""
-    return frozenset(name for name in _mentioned(found) if HUB_NAME.fullmatch(name) and not _is_here(name))
+    """Those names of models and data sets that are not of this machine: `org/name`, and no file or folder here.
+
+    What lies in a folder that a command wrote into, e.g. `runs/student` after `--output-dir runs/other`, is none either.
+    """
+    written = {output.partition("/")[0] for source in found.report.sources for output in _outputs(source.command)}
+    return frozenset(
+        name
+        for name in _mentioned(found)
+        if HUB_NAME.fullmatch(name) and name.partition("/")[0] not in written and not _is_here(name)
+    )
+
+
+def _outputs(command: str | None) -> Iterator[str]:
+    """The output folders that a command names."""
+    words = shlex.split(command or "")
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word.partition("=")[0] == "--output-dir":
+            yield posixpath.normpath(word.partition("=")[2] or after)
 
 
 def _is_here(name: str) -> bool:
