@@ -72,6 +72,10 @@ VERBS = {
         "distill_eval.pipeline.run_config:RunConfig",
         "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
     ),
+    "report": (
+        "distill_eval.pipeline.report_config:ReportConfig",
+        "Join what runs left of one teacher and its variants: one table, one verdict, what to ship.",
+    ),
     "fidelity": (
         "distill_eval.fidelity.config:FidelityConfig",
         "How close models' distributions over the next token are to a reference's.",
@@ -102,6 +106,7 @@ RUN = {
     "ExportConfig": "variants:export",
     "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
+    "ReportConfig": "report:report",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
     "BenchConfig": "bench:bench",

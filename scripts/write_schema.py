@@ -20,6 +20,7 @@ from distill_eval.schema.export import ExportRun
 from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
+from distill_eval.schema.report import Report
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
 from distill_eval.schema.sweep import SweepRun
@@ -40,6 +41,7 @@ ARTIFACTS = {
     "answers.json": AnswersRun,
     "fidelity.json": Fidelity,
     "bench.json": BenchRun,
+    "report.json": Report,
 }
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from distill_eval.pipeline.collect import Artifact, collect, of
 from distill_eval.pipeline.mentioned import named
 from distill_eval.pipeline.remarks import remarks
-from distill_eval.pipeline.rows import rows
+from distill_eval.pipeline.rows import entries_by_student, rows
 from distill_eval.pipeline.speeds import table_load
 from distill_eval.report.decision import verdict
 from distill_eval.report.frontier import choose, with_frontier
@@ -40,17 +40,12 @@ class Gathered(NamedTuple):
     exports: dict[str, ExportRun]
     names: dict[str, str]
     """From every name that an artifact has for a model to its short name in the report."""
+    made: dict[str, Provenance]
+    """How each artifact was made."""
+    entries: dict[str, list[Entry]]
+    """By the short name of a student that was judged, what its verdict rests on: each task once."""
     folders: tuple[Path, ...]
     """In which the artifacts are, e.g. for the samples beside a `retention.json`."""
-
-    def entries(self) -> dict[str, list[Entry]]:
-        """By a student's short name the entries that its verdict rests on, each task once."""
-        found: dict[str, dict[str, Entry]] = {}
-        for run in self.retentions.values():
-            for entry in run.entries:
-                if entry.primary:
-                    found.setdefault(self.names[entry.student_ref], {}).setdefault(entry.task, entry)
-        return {name: list(tasks.values()) for name, tasks in found.items()}
 
 
 def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
@@ -69,7 +64,8 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
     models = named(artifacts)
     benches = of(artifacts, BenchRun)
     load = table_load(benches)
-    variants = with_frontier(rows(artifacts, models), load)
+    entries = entries_by_student(artifacts, models)
+    variants = with_frontier(rows(artifacts, models, entries), load)
     report = Report(
         verdict="",
         ship=None,
@@ -92,6 +88,8 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         quants=of(artifacts, QuantRun),
         exports=of(artifacts, ExportRun),
         names=models.names,
+        made={one.where: one.record.provenance for one in artifacts},
+        entries=entries,
         folders=tuple(dict.fromkeys(one.file.parent for one in artifacts)),
     )
     return decided(found, ())
@@ -101,7 +99,7 @@ def decided(found: Gathered, gate: tuple[RuleResult, ...]) -> Gathered:
     """The same with what is to be shipped, given how the rules of a gate were judged."""
     report = found.report
     best = choose(report.variants, report.load, gate)
-    said = verdict(report.variants, found.entries(), report.load, gate)
+    said = verdict(report.variants, found.entries, report.load, gate)
     return found._replace(report=replace(report, gate=gate, ship=best.name if best else None, verdict=said))
 
 

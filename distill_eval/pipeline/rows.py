@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from distill_eval.errors import NotComparableError
@@ -28,12 +28,21 @@ NO_CHANCE = "guessing has no score on these tasks"
 NO_BASELINE = "no baseline, the same student trained without a teacher, was compared (compare --baseline)"
 IS_TEACHER = "the teacher is what others are measured by"
 IS_BASELINE = "a baseline is not judged: it is what a student is held against"
+RESULT = ("metric", "num_pairs", "teacher", "student", "contrast")
+"""What two comparisons must have alike of one student on one task; p-values also depend on the other tasks."""
 Facts = tuple[int | None, int | None]
 """Parameters and bytes of a model, as one artifact has them."""
 
 
-def rows(artifacts: Sequence[Artifact], named: Named) -> tuple[Variant, ...]:
+def rows(
+    artifacts: Sequence[Artifact], named: Named, entries: Mapping[str, Sequence[Entry]]
+) -> tuple[Variant, ...]:
     """A variant for each model, the teacher first; what is on the frontier is not decided yet.
+
+    Args:
+        artifacts: All that were found.
+        named: The models in them.
+        entries: Of `entries_by_student`.
 
     Raises:
         NotComparableError: two artifacts say different things of one model.
@@ -42,7 +51,7 @@ def rows(artifacts: Sequence[Artifact], named: Named) -> tuple[Variant, ...]:
     found: list[Variant] = []
     for name in named.models:
         bench = measured.get(name)
-        row = _without_speed(name, artifacts, named)
+        row = _without_speed(name, artifacts, named, entries.get(name, ()))
         if bench is not None:
             row = replace(
                 row,
@@ -56,9 +65,8 @@ def rows(artifacts: Sequence[Artifact], named: Named) -> tuple[Variant, ...]:
     return tuple(found)
 
 
-def _without_speed(name: str, artifacts: Sequence[Artifact], named: Named) -> Variant:
+def _without_speed(name: str, artifacts: Sequence[Artifact], named: Named, entries: Sequence[Entry]) -> Variant:
     model, facts = named.models[name], facts_of(name, artifacts, named)
-    entries = entries_of(name, of(artifacts, Retention), named)
     parameters, size = _first(_sizes(name, artifacts, named))
     kept = [entry for entry in entries if entry.retention.value is not None]
     worst = min(kept, key=lambda entry: entry.retention.value or 0.0, default=None)
@@ -107,12 +115,18 @@ def facts_of(name: str, artifacts: Sequence[Artifact], named: Named) -> ModelFac
     )
 
 
-def entries_of(name: str, retentions: dict[str, Retention], named: Named) -> list[Entry]:
-    """A student's primary entries of all comparisons, each task once.
+def entries_by_student(artifacts: Sequence[Artifact], named: Named) -> dict[str, list[Entry]]:
+    """By short name, the primary entries of all comparisons of a student, each task once.
 
     Raises:
         NotComparableError: two comparisons have the same task with different results, or judge by different criteria.
     """
+    retentions = of(artifacts, Retention)
+    found = {name: _entries_of(name, retentions, named) for name in named.models}
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def _entries_of(name: str, retentions: dict[str, Retention], named: Named) -> list[Entry]:
     found: dict[str, tuple[Entry, str]] = {}
     judged = [(where, run) for where, run in retentions.items() if _has(run, name, named)]
     for where, run in judged:
@@ -134,7 +148,7 @@ def _has(run: Retention, name: str, named: Named) -> bool:
 
 def _refuse_twice(before: Entry, entry: Entry, there: str, where: str) -> None:
     """Refuse two results for one task; the same result in two files is one."""
-    if replace(before, student_ref=entry.student_ref) == entry:
+    if all(getattr(before, field) == getattr(entry, field) for field in RESULT):
         return
     said = [f"{one.num_pairs:,} documents, score {one.student.value}" for one in (before, entry)]
     raise NotComparableError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from distill_eval.report import numbers
 from distill_eval.report.bench_rows import SLOWER, speedup
-from distill_eval.report.frontier import choose, passing, speed_at
+from distill_eval.report.frontier import choose, passing, speed_at, status
 from distill_eval.schema.gate import RuleResult
 from distill_eval.schema.report import Variant
 from distill_eval.schema.retention import Entry, Estimate
@@ -18,14 +18,14 @@ Entries = Mapping[str, Sequence[Entry]]
 """By a student's short name, what its verdict rests on."""
 
 
-def headline(ship: str | None, rows: Sequence[Variant]) -> str:
+def headline(ship: str | None, rows: Sequence[Variant], gate: Sequence[RuleResult]) -> str:| None, rows: Sequence[Variant]) -> str:
     """The first sentence."""
     if ship is not None:
         return f"Ship {ship}."
     judged = [row for row in rows if row.role == "student" and row.verdict is not None]
     if not judged:
         return NOTHING_COMPARED
-    unsure = any(row.verdict != "FAIL" for row in judged)
+    unsure = any(status(row, gate) != "FAIL" for row in judged)
     if len(judged) == 1:
         return f"Not enough evidence to ship {judged[0].name}." if unsure else f"Do not ship {judged[0].name}."
     return "Ship none of these yet." if unsure else "Ship none of these."
@@ -34,7 +34,7 @@ def headline(ship: str | None, rows: Sequence[Variant]) -> str:
 def verdict(rows: Sequence[Variant], entries: Entries, load: str | None, gate: Sequence[RuleResult]) -> str:
     """All sentences."""
     best = choose(rows, load, gate)
-    first = headline(best.name if best else None, rows)
+    first = headline(best.name if best else None, rows, gate)
     if first == NOTHING_COMPARED:
         return f"{first} Type e.g. distill-eval compare --teacher {rows[0].ref} --student A,B"
     if best is not None:
@@ -132,13 +132,14 @@ def _why_none(rows: Sequence[Variant], entries: Entries, load: str | None, gate:
 
     def distance(row: Variant) -> tuple[int, int, float]:
         verdicts = [entry.verdict for entry in entries.get(row.name, ())]
+        verdicts += [result.verdict for result in gate if result.student == row.name]
         return verdicts.count("FAIL"), verdicts.count("INCONCLUSIVE"), -(row.retention.value or 0.0)
 
     nearest, *others = sorted(judged, key=distance)
     subject = "It" if not others else f"The nearest is {nearest.name}: it"
     told = [f"{subject} {_worth(nearest, rows[0], load)}.", _failing(nearest, entries, gate)]
-    for status, says in (("INCONCLUSIVE", "inconclusive too"), ("FAIL", "failing")):
-        names = [row.name for row in others if row.verdict == status]
+    for found, says in (("INCONCLUSIVE", "inconclusive too"), ("FAIL", "failing")):
+        names = [row.name for row in others if status(row, gate) == found]
         if names:
             told.append(f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {says}.")
     return told

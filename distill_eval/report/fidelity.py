@@ -61,8 +61,8 @@ def render(run: Fidelity) -> str:
     alike = [one for one in run.candidates if one.tokens is not None]
     sections = [
         f"# Fidelity to {reference}",
-        _measured_on(run),
-        _summary(run, short),
+        measured_on(run),
+        summary(run, short),
         *([_spreads(alike, short)] if alike else []),
         *(_llama_cpp(run, one, short) for one in alike),
         *(_texts(one, short) for one in run.candidates if one.continuations is not None),
@@ -72,7 +72,8 @@ def render(run: Fidelity) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _measured_on(run: Fidelity) -> str:
+def measured_on(run: Fidelity) -> str:
+    """The text, and what the reference makes of it."""
     text = run.text
     where = escape.text(" ".join(part for part in (text.source, text.subset, text.split) if part))
     positions = "the second half of each" if run.scored == "second-half" else "all positions of each"
@@ -84,7 +85,8 @@ def _measured_on(run: Fidelity) -> str:
     )
 
 
-def _summary(run: Fidelity, short: dict[str, str]) -> str:
+def summary(run: Fidelity, short: dict[str, str]) -> str:
+    """A row for each candidate; `short` has the names of the models."""
     rows = [_summary_row(one, short, escape.name) for one in run.candidates]
     table = {heading: [row[place] for row in rows] for place, heading in enumerate(_headings())}
     notes = [

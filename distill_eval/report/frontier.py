@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from distill_eval.schema.gate import RuleResult
 from distill_eval.schema.report import Speed, Variant
+from distill_eval.schema.retention import Verdict
 
 NOT_FOR_SHIPPING = "a baseline is not for shipping"
 
@@ -63,10 +64,18 @@ def _placed(row: Variant, rows: Sequence[Variant], load: str | None) -> Variant:
     return replace(row, on_frontier=not beaten_by(row, rows, load), reasons=reasons)
 
 
+def status(row: Variant, gate: Sequence[RuleResult]) -> Verdict | None:
+    """The verdict over tasks and over the rules of the gate: PASS only if all are; `None` where nothing was judged."""
+    if row.verdict is None:
+        return None
+    found = {row.verdict, *(result.verdict for result in gate if result.student == row.name)}
+    order: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
+    return next(verdict for verdict in order if verdict in found)
+
+
 def passing(rows: Sequence[Variant], gate: Sequence[RuleResult]) -> list[Variant]:
     """Students that pass on every task, and every rule of the gate."""
-    stopped = {result.student for result in gate if result.verdict != "PASS"}
-    return [row for row in rows if row.role == "student" and row.verdict == "PASS" and row.name not in stopped]
+    return [row for row in rows if row.role == "student" and status(row, gate) == "PASS"]
 
 
 def choose(rows: Sequence[Variant], load: str | None, gate: Sequence[RuleResult]) -> Variant | None:

@@ -34,7 +34,7 @@ def render(retention: Retention) -> str:
     sections = [
         _title(retention, view),
         _verdicts(retention, view),
-        *_tables(retention, view),
+        *tables(retention, view),
         *parity.section(retention, view.labels),
         *confidence.section(retention, view.labels),
         _models(retention, view),
@@ -68,20 +68,21 @@ def _verdicts(retention: Retention, view: View) -> str:
     return "\n>\n".join(quotes) + f"\n\n{rule}"
 
 
-def _tables(retention: Retention, view: View) -> list[str]:
+def tables(retention: Retention, view: View, *, heading: str = "##") -> list[str]:
+    """The sections of entries: those with a verdict, what distillation bought, other metrics, members of groups."""
     primary = [entry for entry in retention.entries if entry.primary]
     groups: dict[str, list[Entry]] = {}
     for entry in retention.entries:
         if not entry.primary and entry.group is not None:
             groups.setdefault(entry.group, []).append(entry)
     others = [entry for entry in retention.entries if not entry.primary and entry.group is None]
-    sections = [f"## Retention\n\n{_main_table(retention, primary, view)}"] if primary else []
+    sections = [f"{heading} Retention\n\n{_main_table(retention, primary, view)}"] if primary else []
     if bought.held(primary):
-        sections.append(f"## What distillation bought\n\n{_bought_table(retention, primary, view)}")
+        sections.append(f"{heading} What distillation bought\n\n{_bought_table(retention, primary, view)}")
     if others:
-        sections.append(f"## Other metrics\n\n{_detail_table(retention, others, view)}")
+        sections.append(f"{heading} Other metrics\n\n{_detail_table(retention, others, view)}")
     for group, members in groups.items():
-        sections.append(f"## Members of {escape.text(group)}\n\n{_detail_table(retention, members, view)}")
+        sections.append(f"{heading} Members of {escape.text(group)}\n\n{_detail_table(retention, members, view)}")
     return sections
 
 
@@ -148,33 +149,37 @@ _NUMERIC_FACTS = frozenset({"parameters (of teacher)", "on disk (of teacher)", "
 
 
 def _how_to_repeat(retention: Retention) -> str:
-    source, manifest = retention.provenance, retention.manifest
-    settings = {
-        "documents": _limit(manifest.limit),
-        "few-shot examples": "each task's default"
-        if manifest.num_fewshot is None
-        else numbers.count(manifest.num_fewshot),
-        "chat template": "applied" if manifest.apply_chat_template else "not applied",
-        "seed": str(manifest.seed),
-        "dtype": manifest.dtype,
-        "device": manifest.device,
-        "hardware": source.hardware,
-        "engine": manifest.engine_version,
-        "tasks and metrics": f"lm-eval {manifest.lm_eval_version}",
-        "scorer": manifest.scorer,
-        "tokens per batch": "automatic" if manifest.batch_tokens is None else numbers.count(manifest.batch_tokens),
-        "distill-eval commit": source.git_commit or "not run from a checkout",
-    }
-    tasks = plain_table(_task_facts(retention), numeric=frozenset({"shots"}))
-    tables = [
-        settings_table(settings),
-        folded(tasks, len(retention.tasks)),
-        versions(source),
-    ]
+    source = retention.provenance
+    tasks = plain_table(task_facts(retention), numeric=frozenset({"shots"}))
+    tables = [conditions(retention), folded(tasks, len(retention.tasks)), versions(source)]
     return "\n\n".join(["## How to repeat this", escape.code_block(source.command, language="sh"), *tables])
 
 
-def _task_facts(retention: Retention) -> dict[str, list[str]]:
+def conditions(retention: Retention) -> str:
+    """The table of settings and seeds under which everything was scored."""
+    source, manifest = retention.provenance, retention.manifest
+    return settings_table(
+        {
+            "documents": _limit(manifest.limit),
+            "few-shot examples": "each task's default"
+            if manifest.num_fewshot is None
+            else numbers.count(manifest.num_fewshot),
+            "chat template": "applied" if manifest.apply_chat_template else "not applied",
+            "seed": str(manifest.seed),
+            "dtype": manifest.dtype,
+            "device": manifest.device,
+            "hardware": source.hardware,
+            "engine": manifest.engine_version,
+            "tasks and metrics": f"lm-eval {manifest.lm_eval_version}",
+            "scorer": manifest.scorer,
+            "tokens per batch": "automatic" if manifest.batch_tokens is None else numbers.count(manifest.batch_tokens),
+            "distill-eval commit": source.git_commit or "not run from a checkout",
+        }
+    )
+
+
+def task_facts(retention: Retention) -> dict[str, list[str]]:
+    """The tasks with their versions and data, as columns of a table."""
     def data(task: TaskFacts) -> str:
         if task.dataset is None:
             return "not named"

@@ -25,11 +25,11 @@ def _last_part(ref: str) -> str:
     return (path.rstrip("/").rpartition("/")[2] or path) + at + revision
 
 
-def folded(text: str, num_rows: int) -> str:
-    """The table, folded away where it is long."""
-    if num_rows <= FOLD_ABOVE:
+def folded(text: str, num_rows: int, *, what: str = "row") -> str:
+    """The table, folded away where it is long; anything but a table always is."""
+    if num_rows <= FOLD_ABOVE and what == "row":
         return text
-    return f"<details>\n<summary>Show {numbers.plural(num_rows, 'row')}</summary>\n\n{text}\n\n</details>"
+    return f"<details>\n<summary>Show {numbers.plural(num_rows, what)}</summary>\n\n{text}\n\n</details>"
 
 
 def with_notes(table: Grid) -> str:
@@ -57,14 +57,18 @@ def part(show: Callable[[int], str], number: int, whole: int) -> str:
     return f"{show(number)} ({numbers.percent(number / whole)})" if whole else show(number)
 
 
-def findings(found: Sequence[Finding]) -> str:
-    """The section of findings."""
+def findings(found: Sequence[Finding], *, fold: bool = False) -> str:
+    """The section of findings; where there are many, `fold` hides all but those of high weight."""
     ranked = sorted(found, key=lambda finding: WEIGHTS.index(finding.weight))
     lines = [
         f"{number}. **{escape.text(finding.subject)}** ({finding.weight}): {escape.text(finding.text)}"
         for number, finding in enumerate(ranked, start=1)
     ]
-    return "## Findings, heaviest first\n\n" + ("\n".join(lines) or "None.")
+    head, shown = "## Findings, heaviest first", len(lines)
+    if fold and len(lines) > FOLD_ABOVE:
+        shown = sum(finding.weight == "high" for finding in ranked)
+    hidden = folded("\n".join(lines[shown:]), len(lines) - shown, what="finding") if lines[shown:] else ""
+    return "\n\n".join(part for part in (head, "\n".join(lines[:shown]) or "None.", hidden) if part)
 
 
 def how_to_repeat(sources: Sequence[Provenance]) -> str:

@@ -1,0 +1,68 @@
+"""Join artifacts to a report, and write it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from distill_eval.errors import require
+from distill_eval.record import to_json
+
+if TYPE_CHECKING:
+    from distill_eval.pipeline.gathered import Gathered
+    from distill_eval.pipeline.report_config import ReportConfig
+
+ARTIFACT = "report.json"
+
+
+class Done(NamedTuple):
+    """A finished report."""
+
+    gathered: Gathered
+    report: Path
+
+
+def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
+    """Gather, and write `report.json` and `report.md`; at no time does a text stand beside facts of another report.
+
+    Raises:
+        UsageError: a run is not there, or the output folder is that of an artifact.
+        ArtifactError: an artifact is missing, damaged, edited or of another version.
+        NotComparableError: the runs do not belong together.
+        StoreError: the output folder cannot be written.
+    """
+    from distill_eval.pipeline.gathered import gather
+    from distill_eval.provenance import collect
+    from distill_eval.report import scorecard
+    from distill_eval.store import check_folder, remove, write_atomic
+
+    folder = config.output_dir.expanduser()
+    found = gather([run.expanduser() for run in config.runs], provenance=collect(argv, "no device"))
+    taken = {inner.resolve() for inner in found.folders} | {run.expanduser().resolve() for run in config.runs}
+    require(
+        folder.resolve() not in taken,
+        f"--output-dir {folder} is a folder that the report is made of, whose own report.md it would replace: name "
+        f"another, e.g. --output-dir {folder / 'report'}",
+    )
+    check_folder(folder)
+    path, text = folder / scorecard.TEXT, render(found)
+    remove([path])
+    write_atomic(folder / ARTIFACT, to_json(found.report))
+    write_atomic(path, text)
+    return Done(found, path)
+
+
+def render(found: Gathered) -> str:
+    """The text of `report.md`."""
+    from distill_eval.report import scorecard
+
+    return scorecard.render(
+        found.report,
+        entries=found.entries,
+        retentions=found.retentions,
+        benches=found.benches,
+        fidelities=found.fidelities,
+        names=found.names,
+        made=found.made,
+    )

@@ -1,0 +1,22 @@
+"""The verb `report`: one table, one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from distill_eval.pipeline.report_config import ReportConfig
+
+
+def report(config: ReportConfig, argv: Sequence[str]) -> int:
+    """Join artifacts, and say what to ship."""
+    from distill_eval.pipeline.report import report as join
+    from distill_eval.report.escape import clean
+
+    done = join(config, argv=argv)
+    Console().print(clean(done.gathered.report.verdict), markup=False, highlight=False)
+    print(f"Report: {done.report}")
+    return 0
