@@ -10,9 +10,10 @@ from distill_eval.pipeline import cards, hub, licenses, trackers
 from distill_eval.pipeline.gathered import Gathered
 from distill_eval.pipeline.publish_config import PublishConfig
 from distill_eval.report import card
+from distill_eval.report.card_metadata import FOLDER as RESULTS
 from distill_eval.report.subject import Subject
 from distill_eval.schema.report import Report, Variant
-from distill_eval.store.files import write_atomic
+from distill_eval.store import remove, write_atomic
 
 FOLDER = "cards"
 
@@ -38,6 +39,7 @@ def publish(config: PublishConfig, found: Gathered, output_dir: Path, say: Calla
         PublishError: the Hub or a tracker refuses; what was written and uploaded before it stays.
         StoreError: the output folder cannot be written.
     """
+    remove(_of_an_older_report(output_dir / FOLDER))
     chosen = chosen_variant(config, found.report) if config.push_to_hub is not None else None
     subjects = list(_subjects(config, found, chosen))
     for one in subjects:
@@ -45,7 +47,7 @@ def publish(config: PublishConfig, found: Gathered, output_dir: Path, say: Calla
         folder = output_dir / FOLDER / _folder_name(one.variant.name)
         for name, text in files.items():
             write_atomic(folder / name, text)
-        say(f"{folder / card.TEXT}")
+        say(f"Model card: {folder / card.TEXT}")
     if config.push_to_hub is not None and chosen is not None:
         its = next(one for one in subjects if one.variant is chosen)
         say(_upload(config, config.push_to_hub, its))
@@ -93,3 +95,7 @@ def _upload(config: PublishConfig, repository: str, subject: Subject) -> str:
 
 def _folder_name(name: str) -> str:
     return name.replace("/", "-").lstrip(".") or "variant"
+
+
+def _of_an_older_report(folder: Path) -> list[Path]:
+    return [*folder.glob(f"*/{card.TEXT}"), *folder.glob(f"*/{RESULTS}/*.yaml")]

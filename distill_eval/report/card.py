@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from distill_eval.report import card_numbers, card_usage, escape, numbers
 from distill_eval.report.card_metadata import eval_results, metadata
-from distill_eval.report.sections import WEIGHTS, settings_table, versions
+from distill_eval.report.sections import settings_table, versions
 from distill_eval.report.subject import Subject
-from distill_eval.schema.retention import Finding, Provenance
+from distill_eval.schema.retention import Provenance
 
 TEXT = "README.md"
 VERDICTS = {
@@ -126,24 +126,10 @@ def _exported(subject: Subject) -> list[str]:
 
 
 def _limits(subject: Subject) -> str:
-    about = [finding for finding in _findings(subject) if finding.weight != "low"]
-    ranked = sorted(dict.fromkeys((WEIGHTS.index(one.weight), one.subject, one.text) for one in about))
-    lines = [f"- **{escape.text(topic)}**: {escape.text(text)}" for _, topic, text in ranked]
-    return "\n\n".join(["## Limits", NOT_MEASURED, *(["\n".join(lines)] if lines else [])])
-
-
-def _findings(subject: Subject) -> list[Finding]:
-    """Those of its comparisons, and of the report those that are not about another variant."""
     others = {one.name for one in subject.report.variants} - {subject.variant.name, subject.teacher.name}
-    refs = {ref for ref, name in subject.names.items() if name in others}
-    compared = [finding for one in subject.retentions if one in _its(subject) for finding in one.findings]
-    trained = subject.lineage.training.findings if subject.lineage.training is not None else ()
-    found = [*subject.report.findings, *compared, *trained]
-    return [finding for finding in found if finding.subject not in others | refs]
-
-
-def _its(subject: Subject) -> list[object]:
-    return [retention for retention, _ in subject.entries()]
+    about = [one for one in subject.report.findings if one.subject not in others and one.weight != "low"]
+    lines = [f"- **{escape.text(one.subject)}**: {escape.text(one.text)}" for one in about]
+    return "\n\n".join(["## Limits", NOT_MEASURED, *(["\n".join(lines)] if lines else [])])
 
 
 def _repeat(subject: Subject) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from distill_eval.report import escape, numbers
+from distill_eval.report.bench_rows import marked
 from distill_eval.report.numbers import RATIO, Scale
 from distill_eval.report.rows import View, columns, value_cell
 from distill_eval.report.sections import with_notes
@@ -68,32 +69,22 @@ def speed(subject: Subject) -> list[str]:
 
 
 def _sizes(models: list[Variant]) -> str:
-    def column(name: str, take: Callable[[Variant], float | None], show: Callable[[float], str]) -> Column:
-        return Column(name, tuple(_cell(take(model), show, model.reasons.get(name, NOT_SAID)) for model in models))
-
-    return with_notes(
-        grid(
-            [
-                _names(models),
-                column("parameters", lambda model: model.num_parameters, lambda value: numbers.count(int(value))),
-                column("weights", lambda model: model.size_bytes, lambda value: numbers.size(int(value))),
-                column("of teacher", _share, lambda value: f"{numbers.fixed(value, 2)}x"),
-                column("most memory", lambda model: model.peak_bytes, lambda value: numbers.size(int(value))),
-            ]
-        )
-    )
+    fields: dict[str, tuple[str, Callable[[float], str]]] = {
+        "num_parameters": ("parameters", lambda value: numbers.count(int(value))),
+        "size_bytes": ("weights", lambda value: numbers.size(int(value))),
+        "size_ratio": ("of teacher", lambda value: f"{numbers.fixed(value, 2)}x"),
+        "peak_bytes": ("most memory", lambda value: numbers.size(int(value))),
+    }
+    names = Column("model", tuple(Cell(escape.text(model.name)) for model in models), numeric=False)
+    found = [
+        Column(title, tuple(_cell(getattr(model, field), show, model.reasons.get(field)) for model in models))
+        for field, (title, show) in fields.items()
+    ]
+    return with_notes(grid([names, *found]))
 
 
-def _share(model: Variant) -> float | None:
-    return 1.0 if model.role == "teacher" and model.size_bytes is not None else model.size_ratio
-
-
-def _names(models: list[Variant]) -> Column:
-    return Column("model", tuple(Cell(escape.text(model.name)) for model in models), numeric=False)
-
-
-def _cell(value: float | None, show: Callable[[float], str], reason: str) -> Cell:
-    return Cell(numbers.UNDEFINED, (reason,), missing=True) if value is None else Cell(show(value))
+def _cell(value: float | None, show: Callable[[float], str], reason: str | None = None) -> Cell:
+    return Cell(numbers.UNDEFINED, (reason or NOT_SAID,), missing=True) if value is None else Cell(show(value))
 
 
 def _speeds(models: list[Variant]) -> str:
@@ -103,7 +94,7 @@ def _speeds(models: list[Variant]) -> str:
         "load": [Cell(escape.text(one.load)) for _, one in rows],
         "TTFT p50 / p99, ms": [_pair(one.ttft_p50_ms, one.ttft_p99_ms) for _, one in rows],
         "TPOT p50 / p99, ms": [_pair(one.tpot_p50_ms, one.tpot_p99_ms) for _, one in rows],
-        "per second": [_cell(one.output_throughput, lambda value: numbers.fixed(value, 1), NOT_SAID) for _, one in rows],
+        "per second": [_cell(one.output_throughput, lambda value: numbers.fixed(value, 1)) for _, one in rows],
         "speedup [95 %]": [_speedup(model, one) for model, one in rows],
     }
     return with_notes(
@@ -122,13 +113,7 @@ def _speedup(model: Variant, one: Speed) -> Cell:
         return Cell("reference")
     if one.speedup is None:
         return Cell(numbers.UNDEFINED, (one.reason or NOT_SAID,), missing=True)
-    return Cell(escape.text(_ratio(one)))
-
-
-def _ratio(one: Speed) -> str:
-    from distill_eval.report.bench_rows import speedup
-
-    return speedup(one.speedup)
+    return Cell(marked(one.speedup, bold=True))
 
 
 def _measured(subject: Subject) -> list[str]:

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
 
 def report(config: ReportConfig, argv: Sequence[str]) -> int:
-    """Join artifacts, and say what to ship."""
+    """Join artifacts, say what to ship, and take it to others where that is asked for."""
+    from distill_eval.pipeline import publish
     from distill_eval.pipeline.report import report as join
     from distill_eval.report.escape import clean
 
+    publish.check(config.publish)
     done = join(config, argv=argv)
     Console().print(clean(done.gathered.report.verdict), markup=False, highlight=False)
     print(f"Report: {done.report}")
+    publish.publish(config.publish, done.gathered, config.output_dir.expanduser(), print)
     return 0

@@ -170,7 +170,7 @@ def test_a_student_that_failed_says_so():
 def test_findings_about_other_variants_are_theirs():
     found = (
         Finding(weight="high", subject="student-int4", text="is the other one"),
-        Finding(weight="medium", subject=STUDENT, text="is this one"),
+        Finding(weight="medium", subject="student", text="is this one"),
         Finding(weight="low", subject="run", text="is of no weight"),
     )
     other = student(name="student-int4", ref="runs/student-int4")
