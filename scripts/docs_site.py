@@ -91,7 +91,9 @@ def command_line() -> str:
     """Every verb with its options, as `--help` prints them."""
     from distill_eval import cli
 
-    verbs = "\n\n".join(f"## {name}\n\n{text}\n\n```text\n{_help([name])}\n```" for name, (_, text) in cli.VERBS.items())
+    verbs = "\n\n".join(
+        f"## {name}\n\n{text}\n\n```text\n{_help([name])}\n```" for name, (_, text) in cli.VERBS.items()
+    )
     return f"# Command line\n\nWhat `distill-eval VERB --help` prints.\n\n```text\n{_help([])}\n```\n\n{verbs}\n"
 
 

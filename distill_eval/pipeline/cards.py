@@ -105,7 +105,9 @@ def _is_here(name: str) -> bool:
 def _mentioned(found: Gathered) -> Iterator[str]:
     made = {posixpath.dirname(source.path) for source in found.report.sources}
     yield from (ModelRef.parse(ref).name for ref in found.names if ref not in made)
-    yield from (task.dataset.partition(":")[0] for one in found.retentions.values() for task in one.tasks if task.dataset)
+    yield from (
+        task.dataset.partition(":")[0] for one in found.retentions.values() for task in one.tasks if task.dataset
+    )
     for run in found.trainings.values():
         yield run.data.data
         yield run.student.name

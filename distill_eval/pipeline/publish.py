@@ -8,7 +8,7 @@ from pathlib import Path
 from distill_eval.errors import UsageError, unknown
 from distill_eval.pipeline import cards, hub, licenses, trackers
 from distill_eval.pipeline.gathered import Gathered
-from distill_eval.pipeline.publish_config import PublishConfig
+from distill_eval.publish_config import PublishConfig
 from distill_eval.report import card
 from distill_eval.report.card_metadata import FOLDER as RESULTS
 from distill_eval.report.subject import Subject

@@ -8,7 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from distill_eval.errors import require
-from distill_eval.pipeline.publish_config import PublishConfig
+from distill_eval.publish_config import PublishConfig
 from distill_eval.record import record
 
 
@@ -20,7 +20,7 @@ class ReportConfig:
     """Folders of runs, searched for artifacts a few levels deep, or artifact files."""
     output_dir: Path = field(default_factory=lambda: Path("report"))
     """Folder for report.md and report.json."""
-    publish: PublishConfig = field(default_factory=PublishConfig)
+    publish: PublishConfig = PublishConfig()
 
     def __post_init__(self) -> None:
         require(bool(self.runs), "report: name the folder of a run, e.g. distill-eval report runs/smoke")

@@ -134,7 +134,9 @@ def _limits(subject: Subject) -> str:
 
 def _repeat(subject: Subject) -> str:
     report, lineage = subject.report, subject.lineage
-    made = [one.provenance for one in (lineage.init, lineage.training, lineage.quant, lineage.export) if one is not None]
+    made = [
+        one.provenance for one in (lineage.init, lineage.training, lineage.quant, lineage.export) if one is not None
+    ]
     compared = [retention.provenance for retention, _ in subject.entries()]
     sources: list[Provenance] = [*made, *compared, *(bench.provenance for bench, _ in subject.benched())]
     commands = "\n".join(dict.fromkeys(source.command for source in [*sources, report.provenance]))

@@ -11,7 +11,7 @@ from distill_eval.errors import UsageError
 from distill_eval.pipeline import cards
 from distill_eval.pipeline.gathered import gather
 from distill_eval.pipeline.publish import chosen_variant
-from distill_eval.pipeline.publish_config import PublishConfig
+from distill_eval.publish_config import PublishConfig
 from distill_eval.report import card
 
 REPORTS = Path(__file__).resolve().parents[3] / "reports"
@@ -81,7 +81,7 @@ def test_a_student_that_was_cut_and_trained(trained):
     )
     assert "22 of 30 layers" in text
     assert "for 160 steps" in text
-    assert "AutoModelForCausalLM.from_pretrained(\"me/s\")" in text
+    assert 'AutoModelForCausalLM.from_pretrained("me/s")' in text
     assert "distill-eval prepare --teacher" in text
 
 
@@ -98,7 +98,7 @@ def test_the_license_and_languages_of_the_teachers_card(variants, tmp_path):
 
 
 def test_a_folder_beside_other_outputs_is_no_name_on_the_hub(trained):
-    (name, run), = trained.trainings.items()
+    ((name, run),) = trained.trainings.items()
     (source, *others) = trained.report.sources
     moved = replace(source, command="distill-eval compare --output-dir=local/compared")
     found = trained._replace(report=replace(trained.report, sources=(moved, *others)))

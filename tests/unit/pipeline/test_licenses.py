@@ -38,7 +38,9 @@ def test_damaged_metadata_is_named(tmp_path):
 
 def test_all_must_say_the_same():
     assert licenses.choose(None, {"org/teacher": MIT, "org/base": MIT}) == License("mit")
-    with pytest.raises(UsageError, match=r"different licenses \(org/teacher: mit, org/base: apache-2.0\). Type --license"):
+    with pytest.raises(
+        UsageError, match=r"different licenses \(org/teacher: mit, org/base: apache-2.0\). Type --license"
+    ):
         licenses.choose(None, {"org/teacher": MIT, "org/base": APACHE})
     with pytest.raises(UsageError, match="no model card says under which license org/base may be used"):
         licenses.choose(None, {"org/teacher": MIT, "org/base": SILENT})

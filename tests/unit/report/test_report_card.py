@@ -7,13 +7,13 @@ import yaml
 from fakes.subjects import STUDENT, TEACHER, entry, estimate, facts, report, retention, student, subject, task
 from huggingface_hub import ModelCard, metadata_load, parse_eval_result_entries
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
+from unit.report import made
 
 from distill_eval.report import card
 from distill_eval.report.card_metadata import base, eval_results, metadata
 from distill_eval.report.subject import License, Lineage
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.retention import Estimate, Finding
-from unit.report import made
 
 HOSTILE = made.HOSTILE
 
@@ -210,9 +210,10 @@ def test_several_comparisons_each_have_a_table():
     second = retention(entry("lambada_openai", score=0.4), tasks=(task("lambada_openai", dataset="org/lambada"),))
     text = card.render(subject(retentions=(retention(), second)))
     assert text.count("both models on the same documents") == 2
-    assert metadata(subject(retentions=(retention(), second))).to_dict()["model-index"][0]["results"][1]["dataset"][
-        "name"
-    ] == "lambada_openai"
+    assert (
+        metadata(subject(retentions=(retention(), second))).to_dict()["model-index"][0]["results"][1]["dataset"]["name"]
+        == "lambada_openai"
+    )
 
 
 def test_a_classifier_is_no_text_generation():
