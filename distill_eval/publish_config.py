@@ -31,11 +31,9 @@ class PublishConfig:
 
     def __post_init__(self) -> None:
         pushes = self.push_to_hub is not None
-        require(
-            self.license is None or self.card or pushes, "--license is for a card: add --card or --push-to-hub REPO"
-        )
-        require(self.variant is None or pushes, "--variant says what to upload: add --push-to-hub REPO")
-        require(not self.public or pushes, "--public is for an upload: add --push-to-hub REPO")
+        require(self.license is None or self.card or pushes, "--license is for a card: add --card or --push-to-hub")
+        require(self.variant is None or pushes, "--variant says what to upload: add --push-to-hub")
+        require(not self.public or pushes, "--public is for an upload: add --push-to-hub")
 
     @property
     def makes_cards(self) -> bool:

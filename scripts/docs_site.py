@@ -1,4 +1,4 @@
-"""What `mkdocs build` adds to docs/: the README and the reports with their links turned around, and the reference pages.
+"""What `mkdocs build` adds to docs/: the README and the reports with their links turned around, and reference pages.
 
 mkdocs calls `on_files` and `on_page_markdown` (see mkdocs.yml). Nothing here is written down that the code can say.
 """
@@ -61,7 +61,7 @@ def generated() -> dict[str, str]:
 def turned(markdown: str, repo_path: str, site_path: str) -> str:
     """The text with every relative link from a file of the repository as one between pages of the site.
 
-    A link to what is not on the site (a program, a folder) becomes its text; one to nothing stays, for mkdocs to refuse.
+    A link to what is not on the site (a program, a folder) becomes its text. One to nothing stays: mkdocs refuses it.
     """
 
     def turn(match: re.Match[str]) -> str:
@@ -162,6 +162,16 @@ def _text(text: str) -> str:
 # ---- Python
 
 
+EXAMPLE = """\
+from pathlib import Path
+
+from distill_eval.record import from_json
+from distill_eval.schema.retention import Retention
+
+path = Path("retention/retention.json")
+retention = from_json(Retention, path.read_bytes(), source=str(path))
+for entry in retention.entries:
+    print(entry.task, entry.retention.value, entry.verdict)"""
 MODULES = ("distill_eval.pipeline", "distill_eval.record", "distill_eval.store", "distill_eval.errors")
 
 
@@ -170,10 +180,7 @@ def python() -> str:
     parts = [
         "# Python",
         "Every command is a function that takes its config and leaves artifacts; these are read as frozen records:",
-        "```python\nfrom pathlib import Path\n\nfrom distill_eval.record import from_json\n"
-        "from distill_eval.schema.retention import Retention\n\n"
-        'path = Path("retention/retention.json")\nretention = from_json(Retention, path.read_bytes(), source=str(path))\n'
-        "for entry in retention.entries:\n    print(entry.task, entry.retention.value, entry.verdict)\n```",
+        f"```python\n{EXAMPLE}\n```",
     ]
     for name in MODULES:
         module = importlib.import_module(name)

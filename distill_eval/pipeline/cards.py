@@ -61,7 +61,7 @@ def subject(
 
 
 def lineage(found: Gathered, name: str) -> Lineage:
-    """How a variant came about, step by step backwards: an export of a quantized model of a trained one that was cut."""
+    """How a variant came about, step by step backwards: exported, quantized, trained, cut."""
     export = _made(found, found.exports, name)
     source = name if export is None else _name(found, str(export.model))
     quant = None if source is None else _made(found, found.quants, source)
@@ -80,7 +80,7 @@ def lineage(found: Gathered, name: str) -> Lineage:
 def hub_names(found: Gathered) -> frozenset[str]:
     """Those names of models and data sets that are not of this machine: `org/name`, and no file or folder here.
 
-    What lies in a folder that a command wrote into, e.g. `runs/student` after `--output-dir runs/other`, is none either.
+    Nor is what lies in a folder that a command wrote into, e.g. `runs/student` after `--output-dir runs/other`.
     """
     written = {output.partition("/")[0] for source in found.report.sources for output in _outputs(source.command)}
     return frozenset(

@@ -6,7 +6,7 @@ from distill_eval.report import card_numbers, card_usage, escape, numbers
 from distill_eval.report.card_metadata import eval_results, metadata
 from distill_eval.report.sections import settings_table, versions
 from distill_eval.report.subject import Subject
-from distill_eval.schema.retention import Provenance
+from distill_eval.schema.retention import Finding, Provenance
 
 TEXT = "README.md"
 VERDICTS = {
@@ -86,9 +86,9 @@ def _trained(subject: Subject) -> list[str]:
     teachers = ", ".join(_linked(subject, str(teacher)) for teacher in run.teachers)
     whom = "without a teacher" if run.baseline else f"with {teachers} as the teacher"
     aim = (
-        f"perplexity {numbers.fixed(run.before.perplexity, 2)} before and {numbers.fixed(run.after.perplexity, 2)} after"
+        f"perplexity {numbers.fixed(run.before.perplexity, 2)} before, {numbers.fixed(run.after.perplexity, 2)} after"
         if run.after.accuracy is None or run.before.accuracy is None
-        else f"accuracy {numbers.percent(run.before.accuracy)} before and {numbers.percent(run.after.accuracy)} after"
+        else f"accuracy {numbers.percent(run.before.accuracy)} before, {numbers.percent(run.after.accuracy)} after"
     )
     sentence = (
         f"Trained {whom} for {numbers.plural(run.num_steps, 'step')} ({numbers.count(run.num_tokens_seen)} tokens) on "
@@ -107,11 +107,13 @@ def _quantized(subject: Subject) -> list[str]:
     if quant is None:
         return []
     how = "" if quant.algorithm is None else f", {quant.algorithm}"
-    return [
-        f"Quantized to {quant.scheme}{how} with {escape.text(quant.library)}: {numbers.fixed(quant.bits_per_weight, 2)} "
-        f"bits per weight; mean KL to the original {numbers.fixed(quant.check.mean_kl, 4)} nats per token of held-out "
-        f"text, and {numbers.percent(quant.check.top1_agreement)} of the most likely tokens the same."
-    ]
+    bits = numbers.fixed(quant.bits_per_weight, 2)
+    sentence = (
+        f"Quantized to {quant.scheme}{how} with {escape.text(quant.library)}: {bits} bits per weight; mean KL to the "
+        f"original {numbers.fixed(quant.check.mean_kl, 4)} nats per token of held-out text, and "
+        f"{numbers.percent(quant.check.top1_agreement)} of the most likely tokens the same."
+    )
+    return [sentence]
 
 
 def _exported(subject: Subject) -> list[str]:
@@ -119,15 +121,21 @@ def _exported(subject: Subject) -> list[str]:
     if export is None:
         return []
     parity = export.parity.whole
-    return [
+    sentence = (
         f"Written as an ONNX graph in {export.precision} with {escape.text(export.exporter)}; logits differ from the "
         f"original's by at most {parity.max_abs_diff:.3g} on {numbers.plural(parity.num_texts, 'text')}."
-    ]
+    )
+    return [sentence]
 
 
 def _limits(subject: Subject) -> str:
     others = {one.name for one in subject.report.variants} - {subject.variant.name, subject.teacher.name}
-    about = [one for one in subject.report.findings if one.subject not in others and one.weight != "low"]
+
+    def concerns(finding: Finding) -> bool:
+        words = {finding.subject, *finding.text.split()}
+        return subject.variant.name in words or not words & others
+
+    about = [one for one in subject.report.findings if one.weight != "low" and concerns(one)]
     lines = [f"- **{escape.text(one.subject)}**: {escape.text(one.text)}" for one in about]
     return "\n\n".join(["## Limits", NOT_MEASURED, *(["\n".join(lines)] if lines else [])])
 

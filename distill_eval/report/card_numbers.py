@@ -13,7 +13,7 @@ from distill_eval.report.subject import Subject
 from distill_eval.report.table import Cell, Column, grid
 from distill_eval.report.verdict import criterion
 from distill_eval.schema.report import Speed, Variant
-from distill_eval.schema.retention import Entry, Retention
+from distill_eval.schema.retention import Entry, Estimate, Retention
 
 COLUMNS = ("task", "metric", "n", "chance", "teacher", "student", "difference", "retention", "verdict")
 NATS = Scale(1, 4, "")
@@ -38,7 +38,7 @@ def _summary(variant: Variant) -> str:
         "retention, worst task": value_cell(variant.worst_retention, RATIO),
         "retention above chance, mean": value_cell(variant.retention_above_chance, RATIO),
         "gap recovered by distillation, mean": value_cell(variant.gap_recovered, RATIO),
-        "KL(teacher, model), nats per token": value_cell(variant.kl, NATS),
+        "KL(teacher, model), nats per token": _nats(variant.kl),
         "same most likely token": value_cell(variant.top1_agreement, RATIO),
     }
     there = {name: cell for name, cell in found.items() if not cell.missing}
@@ -48,13 +48,20 @@ def _summary(variant: Variant) -> str:
     return with_notes(grid([Column("", names, numeric=False), Column("value, interval", tuple(there.values()))]))
 
 
+def _nats(found: Estimate) -> Cell:
+    """With its standard error where that is all there is of its uncertainty."""
+    if found.value is None or found.stderr is None or found.ci_low is not None:
+        return value_cell(found, NATS)
+    return Cell(f"{NATS.show(found.value)} +- {NATS.show(found.stderr)}")
+
+
 def _tasks(retention: Retention, entries: list[Entry]) -> str:
     view = View(show=escape.text, labels={})
     table = columns(entries, view, level=retention.criterion.level)
     level = numbers.round_percent(retention.criterion.level)
     rule = (
-        f"lm-eval {escape.text(retention.manifest.lm_eval_version)}, both models on the same documents. PASS: the whole "
-        f"{level} interval shows {criterion(retention)}; FAIL: none of it does; INCONCLUSIVE: some of it."
+        f"lm-eval {escape.text(retention.manifest.lm_eval_version)}, both models on the same documents. PASS: the "
+        f"whole {level} interval shows {criterion(retention)}; FAIL: none of it does; INCONCLUSIVE: some of it."
     )
     return with_notes(grid([table[key] for key in COLUMNS])) + "\n\n" + rule
 

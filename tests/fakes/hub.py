@@ -1,4 +1,7 @@
-"""A Hub on loopback: repositories, the check of a card, uploads of large files, and commits, as huggingface_hub asks for them."""
+"""A Hub on loopback: repositories, the check of a card, uploads of large files, and commits.
+
+It answers what huggingface_hub's client asks it.
+"""
 
 import base64
 import hashlib

@@ -89,7 +89,7 @@ def test_a_push_without_a_token_is_refused_with_what_to_type(monkeypatch, tmp_pa
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-    with pytest.raises(UsageError, match="there is no token for the Hub. Type `hf auth login`"):
+    with pytest.raises(UsageError, match=r"there is no token for the Hub. Type `hf auth login`"):
         hub.require_repository("me/student")
     monkeypatch.setenv("HF_TOKEN", fakes.TOKEN)
     hub.require_repository("me/student")

@@ -62,7 +62,7 @@ def test_variants_of_a_model_on_the_hub(variants, name, relation, tags, library)
         for one in found["model-index"][0]["results"]
         for metric in one["metrics"]
     }
-    entries = {entry.task: entry for entry in variants.entries()[name]}
+    entries = {entry.task: entry for entry in variants.entries[name]}
     assert scores["EleutherAI/lambada_openai", "acc"] == pytest.approx(entries["lambada_openai"].student.value)
     assert scores["allenai/sciq", "retention"] == pytest.approx(entries["sciq"].retention.value)
 
@@ -98,7 +98,7 @@ def test_the_license_and_languages_of_the_teachers_card(variants, tmp_path):
 
 
 def test_a_folder_beside_other_outputs_is_no_name_on_the_hub(trained):
-    ((name, run),) = trained.trainings.items()
+    (run,) = trained.trainings.values()
     (source, *others) = trained.report.sources
     moved = replace(source, command="distill-eval compare --output-dir=local/compared")
     found = trained._replace(report=replace(trained.report, sources=(moved, *others)))
@@ -110,7 +110,7 @@ def test_a_folder_beside_other_outputs_is_no_name_on_the_hub(trained):
 
 def test_what_is_uploaded(variants, tmp_path, monkeypatch):
     config = PublishConfig(push_to_hub="me/s", variant="w8a9")
-    with pytest.raises(UsageError, match="unknown variant 'w8a9'. Did you mean 'w8a8'"):
+    with pytest.raises(UsageError, match=r"unknown variant 'w8a9'. Did you mean 'w8a8'"):
         chosen_variant(config, variants.report)
     with pytest.raises(UsageError, match="w8a8 is not a folder here"):
         chosen_variant(replace(config, variant="w8a8"), variants.report)
@@ -118,7 +118,7 @@ def test_what_is_uploaded(variants, tmp_path, monkeypatch):
     (tmp_path / "w8a8").mkdir()
     assert chosen_variant(replace(config, variant="w8a8"), variants.report).name == "w8a8"
     unsure = replace(variants.report, ship=None)
-    with pytest.raises(UsageError, match="recommends none of w8a8, .*Say which one with --variant NAME"):
+    with pytest.raises(UsageError, match=r"recommends none of w8a8, .*Say which one with --variant NAME"):
         chosen_variant(replace(config, variant=None), unsure)
     recommended = replace(variants.report, ship="w8a8")
     assert chosen_variant(replace(config, variant=None), recommended).name == "w8a8"

@@ -32,7 +32,7 @@ def test_a_card_without_metadata_and_no_card_say_nothing(tmp_path):
 
 
 def test_damaged_metadata_is_named(tmp_path):
-    with pytest.raises(ModelError, match="README.md cannot be read"):
+    with pytest.raises(ModelError, match=r"README.md cannot be read"):
         read(tmp_path, "---\nlicense: [mit\n---\n")
 
 

@@ -105,12 +105,12 @@ def test_a_long_label_is_cut_for_mlflow():
 
 def test_a_client_that_fails_is_named_and_its_run_ended():
     trackio = Trackio(error=ConnectionError("no route"))
-    with pytest.raises(PublishError, match="--trackio: the report was written, but trackio.*no route"):
+    with pytest.raises(PublishError, match=r"--trackio: the report was written, but trackio.*no route"):
         trackers.log("trackio", report(), "run", trackio)
     assert trackio.finished
 
 
 def test_a_client_that_is_not_installed_is_refused_with_what_to_type():
-    with pytest.raises(UsageError, match="--no_such_tracker: its client is not installed. Type: pip install no_such"):
+    with pytest.raises(UsageError, match=r"--no_such_tracker: its client is not installed. Type: pip install no_such"):
         trackers.require(("no_such_tracker",))
     trackers.require(())

@@ -8,6 +8,7 @@ from fakes.subjects import STUDENT, TEACHER, entry, estimate, facts, report, ret
 from huggingface_hub import ModelCard, metadata_load, parse_eval_result_entries
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 from unit.report import made
+from unit.report.read import PARSER
 
 from distill_eval.report import card
 from distill_eval.report.card_metadata import base, eval_results, metadata
@@ -171,6 +172,8 @@ def test_findings_about_other_variants_are_theirs():
     found = (
         Finding(weight="high", subject="student-int4", text="is the other one"),
         Finding(weight="medium", subject="student", text="is this one"),
+        Finding(weight="high", subject="arc_easy", text="student-int4 is INCONCLUSIVE"),
+        Finding(weight="high", subject="arc_easy", text="student is INCONCLUSIVE"),
         Finding(weight="low", subject="run", text="is of no weight"),
     )
     other = student(name="student-int4", ref="runs/student-int4")
@@ -181,6 +184,8 @@ def test_findings_about_other_variants_are_theirs():
     limits = card.render(one).partition("## Limits")[2].partition("## How to use it")[0]
     assert "is this one" in limits
     assert "is the other one" not in limits
+    assert "student is INCONCLUSIVE" in limits
+    assert "student-int4 is INCONCLUSIVE" not in limits
     assert "is of no weight" not in limits
 
 
@@ -195,10 +200,10 @@ def test_foreign_text_is_text(tmp_path):
         hub_names=frozenset(),
     )
     text = card.render(one)
-    body = text.partition("\n---\n")[2]
-    outside = "".join(body.split("```")[::2])
-    assert "<script>" not in outside
-    assert "](javascript" not in outside
+    tokens = [
+        child for token in PARSER.parse(text.partition("\n---\n")[2]) for child in (token, *(token.children or []))
+    ]
+    assert {token.type for token in tokens} & {"html_block", "html_inline", "link_open", "image"} == set()
     assert read(text, tmp_path)["license"] == "apache-2.0"
 
 
@@ -226,3 +231,8 @@ def test_recovered_gap_is_shown_where_it_is_known():
     one = subject(variant=student(gap_recovered=estimate(0.4)))
     assert "gap recovered by distillation" in card.render(one)
     assert "gap recovered by distillation" not in card.render(subject())
+
+
+def test_a_standard_error_stands_for_an_interval_where_that_is_all_there_is():
+    kl = Estimate(value=0.0859, stderr=0.0021, reason="fidelity states its standard error, no interval")
+    assert "0.0859 +- 0.0021" in card.render(subject(variant=student(kl=kl)))
