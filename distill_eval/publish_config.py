@@ -36,11 +36,6 @@ class PublishConfig:
         require(not self.public or pushes, "--public is for an upload: add --push-to-hub")
 
     @property
-    def makes_cards(self) -> bool:
-        """Whether a card is asked for, to look at or to upload."""
-        return self.card or self.push_to_hub is not None
-
-    @property
     def trackers(self) -> tuple[str, ...]:
         """Those that are asked for."""
         return tuple(name for name in TRACKERS if getattr(self, name))

@@ -103,7 +103,8 @@ def _is_here(name: str) -> bool:
 
 
 def _mentioned(found: Gathered) -> Iterator[str]:
-    made = {posixpath.dirname(source.path) for source in found.report.sources}
+    places = [(posixpath.dirname(source.path), posixpath.splitext(source.path)[0]) for source in found.report.sources]
+    made = {place for pair in places for place in pair}
     yield from (ModelRef.parse(ref).name for ref in found.names if ref not in made)
     yield from (
         task.dataset.partition(":")[0] for one in found.retentions.values() for task in one.tasks if task.dataset
@@ -112,10 +113,10 @@ def _mentioned(found: Gathered) -> Iterator[str]:
         yield run.data.data
         yield run.student.name
         yield from (teacher.name for teacher in run.teachers)
-    for variant in (*found.quants.values(), *found.exports.values()):
-        if variant.model_commit is not None:
-            yield variant.model.name
-    yield from (init.teacher.name for init in found.students.values() if init.teacher_commit is not None)
+    sources = [(one.model, one.model_commit) for one in found.quants.values()]
+    sources += [(one.model, one.model_commit) for one in found.exports.values()]
+    sources += [(one.teacher, one.teacher_commit) for one in found.students.values()]
+    yield from (model.name for model, commit in sources if commit is not None)
 
 
 def _made(found: Gathered, records: Mapping[str, T], name: str) -> T | None:
