@@ -13,7 +13,8 @@ def average(estimates: Sequence[Estimate], missing: str) -> Estimate:
 
     Variances of independent estimates add: the mean's standard error is `sqrt(sum of squares) / k`. Its interval is
     made of the distances from each estimate to the ends of its own interval, which take the place of the standard
-    errors on either side (MOVER: Zou, Huang and Zhang 2009, Computational Statistics & Data Analysis 53:1080-1085), so that intervals that are not symmetric stay so. For symmetric ones the two are the same.
+    errors on either side (MOVER: Zou, Huang and Zhang 2009, Computational Statistics & Data Analysis 53:1080-1085), so
+    that intervals that are not symmetric stay so. For symmetric ones the two are the same.
 
     Args:
         estimates: Of different tasks: no document counts in two.

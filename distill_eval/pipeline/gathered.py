@@ -40,6 +40,8 @@ class Gathered(NamedTuple):
     exports: dict[str, ExportRun]
     names: dict[str, str]
     """From every name that an artifact has for a model to its short name in the report."""
+    models: dict[str, str]
+    """From the artifact of one model (a student, a variant) to that model's short name."""
     made: dict[str, Provenance]
     """How each artifact was made."""
     entries: dict[str, list[Entry]]
@@ -88,6 +90,7 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         quants=of(artifacts, QuantRun),
         exports=of(artifacts, ExportRun),
         names=models.names,
+        models={one.where: models.made[one.where] for one in artifacts if _is_of_one(one) and one.where in models.made},
         made={one.where: one.record.provenance for one in artifacts},
         entries=entries,
         folders=tuple(dict.fromkeys(one.file.parent for one in artifacts)),
@@ -101,6 +104,10 @@ def decided(found: Gathered, gate: tuple[RuleResult, ...]) -> Gathered:
     best = choose(report.variants, report.load, gate)
     said = verdict(report.variants, found.entries, report.load, gate)
     return found._replace(report=replace(report, gate=gate, ship=best.name if best else None, verdict=said))
+
+
+def _is_of_one(one: Artifact) -> bool:
+    return isinstance(one.record, DistillRun | StudentInit | QuantRun | ExportRun)
 
 
 def _recipe(runs: Mapping[str, RecipeRun]) -> str | None:

@@ -2,7 +2,8 @@
 
 Artifacts name a model as it was typed: `student-w8a8`, `./student-w8a8`, an absolute path, a name on the Hub. Where two
 of them know the same digest of its files, that decides. Else the same name does, and else the end of its path, if only
-one model has it. What is told to be another by its digest or its size is never taken for the same.
+one model has it. What is told to be another by its digest or its size is never taken for the same, and neither are two
+names in one artifact.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import NamedTuple
 from distill_eval.errors import NotComparableError
 from distill_eval.schema.report import Role
 
+SURE = 2
+"""Parts from the end of a path that two names have in common for one model to be meant beyond doubt."""
 SAME_SIZE = 0.01
 """Share of the bytes by which two artifacts may differ on one model: some count its small files too."""
 
@@ -39,7 +42,7 @@ class Model(NamedTuple):
 
     mentions: tuple[Mention, ...]
     by_name: tuple[Mention, ...] = ()
-    """Mentions that were joined by the end of their path."""
+    """Mentions that were joined by the last part of their path alone."""
 
     @property
     def ref(self) -> str:
@@ -61,7 +64,8 @@ def join(mentions: Sequence[Mention]) -> tuple[Model, ...]:
     """
     models: list[Model] = []
     for mention in mentions:
-        place, exact = _place(mention, models)
+        rivals = [other for other in mentions if other.where == mention.where and other.refs != mention.refs]
+        place, exact = _place(mention, models, rivals)
         if place is None:
             models.append(Model((mention,)))
         else:
@@ -71,8 +75,11 @@ def join(mentions: Sequence[Mention]) -> tuple[Model, ...]:
     return tuple(models)
 
 
-def _place(mention: Mention, models: Sequence[Model]) -> tuple[int | None, bool]:
-    """The number of the model that is mentioned, and whether that is beyond doubt."""
+def _place(mention: Mention, models: Sequence[Model], rivals: Sequence[Mention]) -> tuple[int | None, bool]:
+    """The number of the model that is mentioned, and whether that is beyond doubt.
+
+    `rivals` are the others of the same artifact: a model whose name is as near to one of them is not joined by it.
+    """
     same = [place for place, model in enumerate(models) if _same_content(mention, model)]
     if same:
         return same[0], True
@@ -82,16 +89,21 @@ def _place(mention: Mention, models: Sequence[Model]) -> tuple[int | None, bool]
             _refuse_other_weights(mention, ref, models[place])
         if named:
             return _only(mention, named, models), True
-    for ref in mention.refs:
-        alike = {
-            place: max(_common(ref, name) for name in _names(model))
-            for place, model in enumerate(models)
-            if _apart(mention, model) is None
-        }
-        most = max(alike.values(), default=0)
-        if most:
-            return _only(mention, [place for place, num in alike.items() if num == most], models), False
-    return None, False
+    alike = {
+        place: num
+        for place, model in enumerate(models)
+        if _apart(mention, model) is None
+        and (num := _nearness(mention, model)) > max((_nearness(rival, model) for rival in rivals), default=0)
+    }
+    if not alike:
+        return None, False
+    most = max(alike.values())
+    return _only(mention, [place for place, num in alike.items() if num == most], models), most >= SURE
+
+
+def _nearness(mention: Mention, model: Model) -> int:
+    """How many parts from their ends the names have in common."""
+    return max(_common(ref, name) for ref in mention.refs for name in _names(model))
 
 
 def normal(ref: str) -> str:

@@ -140,8 +140,8 @@ def _with_teacher(mentions: Sequence[Mention], artifacts: Sequence[Artifact]) ->
             continue
         return [teacher._replace(role="teacher"), *mentions]
     raise ArtifactError(
-        "none of these artifacts names a model: expected one of a comparison, a benchmark, a training or a variant, e.g. "
-        "distill-eval report runs/smoke"
+        "none of these artifacts names a model: expected one of a comparison, a benchmark, a training or a variant, "
+        "e.g. distill-eval report runs/smoke"
     )
 
 
@@ -150,7 +150,9 @@ def _refuse_teachers(models: Sequence[Model]) -> None:
     teachers = [model for model in models if model.role == "teacher"]
     if len(teachers) > 1:
         said = " and ".join(f"{model.ref} ({model.mentions[0].where})" for model in teachers)
-        raise NotComparableError(f"these runs have different teachers, by their weights: {said}. Name runs of one teacher")
+        raise NotComparableError(
+            f"these runs have different teachers, by their weights: {said}. Name runs of one teacher"
+        )
     twice = next((mention for mention in teachers[0].mentions if mention.role in ("student", "baseline")), None)
     if twice is not None:
         raise NotComparableError(

@@ -1,8 +1,8 @@
-"""What a reader must know before believing the one table: findings of the artifacts, and of laying them side by side."""
+"""What a reader must know before believing the one table: findings of artifacts, and of laying them side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from distill_eval.pipeline.collect import Artifact, of
@@ -19,10 +19,13 @@ from distill_eval.schema.retention import Finding, Retention
 WEIGHTS = ("high", "medium", "low")
 
 
-def remarks(artifacts: Sequence[Artifact], named: Named, rows: Sequence[Variant], load: str | None) -> tuple[Finding, ...]:
-    """All findings, the heaviest first, each once."""
+def remarks(
+    artifacts: Sequence[Artifact], named: Named, rows: Sequence[Variant], load: str | None
+) -> tuple[Finding, ...]:
+    """All findings, the heaviest first."""
     found = [
         *_unfinished(artifacts),
+        *_asked_otherwise(of(artifacts, Retention)),
         *_of_comparisons(artifacts, named),
         *_of_benches(artifacts, named, load),
         *_of_models(artifacts, named),
@@ -30,7 +33,18 @@ def remarks(artifacts: Sequence[Artifact], named: Named, rows: Sequence[Variant]
         *_joined_by_name(named),
         *_several_commits(artifacts),
     ]
-    return tuple(sorted(dict.fromkeys(found), key=lambda finding: WEIGHTS.index(finding.weight)))
+    return tuple(sorted(_merged(found), key=lambda finding: WEIGHTS.index(finding.weight)))
+
+
+def _merged(found: Sequence[Finding]) -> list[Finding]:
+    """What is said of several subjects in the same words is said once."""
+    subjects: dict[tuple[str, str], list[Finding]] = {}
+    for finding in found:
+        subjects.setdefault((finding.weight, finding.text), []).append(finding)
+    return [
+        replace(same[0], subject=", ".join(dict.fromkeys(finding.subject for finding in same)))
+        for same in subjects.values()
+    ]
 
 
 def _unfinished(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
@@ -42,10 +56,37 @@ def _unfinished(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
                 yield Finding(weight="high", subject="run", text=f"{text.rstrip('.')}.")
 
 
+def _asked_otherwise(retentions: Mapping[str, Retention]) -> Iterator[Finding]:
+    """Where comparisons did not ask the same, so that their students stand side by side with care."""
+    ways: dict[str, dict[tuple[str, int, bool, str], list[str]]] = {}
+    counts: dict[str, set[int]] = {}
+    for where, run in retentions.items():
+        for task in run.tasks:
+            way = (task.version, task.num_fewshot, run.manifest.apply_chat_template, run.manifest.dtype)
+            ways.setdefault(task.task, {}).setdefault(way, []).append(where)
+            counts.setdefault(task.task, set()).add(task.num_docs)
+    for name, found in ways.items():
+        if len(found) > 1:
+            text = "; ".join(
+                f"version {version}, {shots} shots{', chat template' if chat else ''}, {dtype} in {', '.join(places)}"
+                for (version, shots, chat, dtype), places in found.items()
+            )
+            yield Finding(weight="high", subject=name, text=f"It was asked in different ways: {text}.")
+    apart = {name: sizes for name, sizes in counts.items() if len(sizes) > 1}
+    if apart:
+        told = ", ".join(
+            f"{name} ({' and '.join(f'{num:,}' for num in sorted(sizes))})" for name, sizes in apart.items()
+        )
+        text = f"Comparisons scored different numbers of documents, so that intervals are not alike wide: {told}."
+        yield Finding(weight="medium", subject="run", text=text)
+
+
 def _of_comparisons(artifacts: Sequence[Artifact], named: Named) -> Iterator[Finding]:
-    for run in of(artifacts, Retention).values():
+    retentions = of(artifacts, Retention)
+    for where, run in retentions.items():
         for finding in run.findings:
-            yield replace(finding, subject=named.names.get(finding.subject, finding.subject))
+            text = f"{finding.text.rstrip('.')} ({where})." if len(retentions) > 1 else finding.text
+            yield replace(finding, subject=named.names.get(finding.subject, finding.subject), text=text)
         flips: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
         for one in run.parity:
             if one.unquantized_ref is not None and one.num_engine_flips is not None:
@@ -54,8 +95,8 @@ def _of_comparisons(artifacts: Sequence[Artifact], named: Named) -> Iterator[Fin
         for (ref, engine), tasks in flips.items():
             num, docs = (sum(part) for part in zip(*tasks.values(), strict=True))
             text = (
-                f"{num:,} of {docs:,} answers of the unquantized weights differ between transformers and {engine}: so many "
-                f"flips are the engine's."
+                f"{num:,} of {docs:,} answers of the unquantized weights differ between transformers and {engine}: "
+                f"so many flips are the engine's."
             )
             yield Finding(weight="medium", subject=named.names.get(ref, ref), text=text)
 
@@ -73,8 +114,8 @@ def _of_benches(artifacts: Sequence[Artifact], named: Named, load: str | None) -
         for noise in run.noise:
             if noise.load.label == load:
                 text = (
-                    f"{named.names[run.models[0].ref]} against itself reads {speedup(noise.ratio)} at {load} ({where}): "
-                    f"speedups as near to 1 say nothing."
+                    f"{named.names[run.models[0].ref]} against itself reads {speedup(noise.ratio)} at {load} "
+                    f"({where}): speedups as near to 1 say nothing."
                 )
                 yield Finding(weight="medium", subject="speed", text=text)
 
@@ -104,7 +145,7 @@ def _other_engines(rows: Sequence[Variant]) -> Iterator[Finding]:
 
 
 def _joined_by_name(named: Named) -> Iterator[Finding]:
-    """Where only the end of a path says that two artifacts mean the same model."""
+    """Where only the last part of a path says that two artifacts mean the same model."""
     for name, model in named.models.items():
         for mention in model.by_name:
             known = ", and its size is the same" if mention.size_bytes and model.mentions[0].size_bytes else ""
@@ -115,7 +156,9 @@ def _joined_by_name(named: Named) -> Iterator[Finding]:
 def _several_commits(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
     commits = sorted({one.record.provenance.git_commit or "an installed package" for one in artifacts})
     if len(commits) > 1:
-        text = f"The artifacts were made by {numbers.plural(len(commits), 'state')} of distill-eval: {', '.join(commits)}."
+        text = (
+            f"The artifacts were made by {numbers.plural(len(commits), 'state')} of distill-eval: {', '.join(commits)}."
+        )
         yield Finding(weight="low", subject="run", text=text)
     dirty = [commit for commit in commits if commit.endswith("-dirty")]
     if dirty:

@@ -55,14 +55,16 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
 
 def render(found: Gathered) -> str:
     """The text of `report.md`."""
-    from distill_eval.report import scorecard
+    from distill_eval.report.scorecard import Grounds, render
 
-    return scorecard.render(
-        found.report,
+    grounds = Grounds(
         entries=found.entries,
         retentions=found.retentions,
         benches=found.benches,
         fidelities=found.fidelities,
+        makings={**found.students, **found.trainings, **found.quants, **found.exports},
+        models=found.models,
         names=found.names,
         made=found.made,
     )
+    return render(found.report, grounds)

@@ -1,4 +1,4 @@
-"""A row of the table for each model: its figures from whichever artifact has them, and why others are missing (pure)."""
+"""A row of the table for each model: figures from whichever artifact has them, and why others are missing (pure)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ Facts = tuple[int | None, int | None]
 """Parameters and bytes of a model, as one artifact has them."""
 
 
-def rows(
-    artifacts: Sequence[Artifact], named: Named, entries: Mapping[str, Sequence[Entry]]
-) -> tuple[Variant, ...]:
+def rows(artifacts: Sequence[Artifact], named: Named, entries: Mapping[str, Sequence[Entry]]) -> tuple[Variant, ...]:
     """A variant for each model, the teacher first; what is on the frontier is not decided yet.
 
     Args:
@@ -132,8 +130,8 @@ def _entries_of(name: str, retentions: dict[str, Retention], named: Named) -> li
     for where, run in judged:
         if run.criterion != judged[0][1].criterion:
             raise NotComparableError(
-                f"{name} is judged by one criterion in {judged[0][0]} and by another in {where}: name one of the two, or "
-                f"compare again with the same --min-retention, --margin and --level"
+                f"{name} is judged by one criterion in {judged[0][0]} and by another in {where}: name one of the "
+                f"two, or compare again with the same --min-retention, --margin and --level"
             )
         for entry in run.entries:
             if entry.primary and named.names[entry.student_ref] == name:
@@ -152,8 +150,8 @@ def _refuse_twice(before: Entry, entry: Entry, there: str, where: str) -> None:
         return
     said = [f"{one.num_pairs:,} documents, score {one.student.value}" for one in (before, entry)]
     raise NotComparableError(
-        f"{entry.student_ref} was judged twice on {entry.task}, with different results: {said[0]} in {there}, {said[1]} "
-        f"in {where}. Name one of the two"
+        f"{entry.student_ref} was judged twice on {entry.task}, with different results: {said[0]} in {there}, "
+        f"{said[1]} in {where}. Name one of the two"
     )
 
 
@@ -208,9 +206,7 @@ def _sizes(name: str, artifacts: Sequence[Artifact], named: Named) -> Iterator[F
         yield from ((None, model.size_bytes) for model in said if named.names[model.ref] == name)
     for one in artifacts:
         own, record = named.made.get(one.where) == name, one.record
-        if isinstance(record, DistillRun) and own:
-            yield record.num_parameters, record.size_bytes
-        elif isinstance(record, QuantRun) and own:
+        if (isinstance(record, DistillRun) and own) or (isinstance(record, QuantRun) and own):
             yield record.num_parameters, record.size_bytes
         elif isinstance(record, ExportRun) and own:
             yield record.num_parameters, record.graph.size_bytes
@@ -231,7 +227,11 @@ def _before(one: Artifact) -> Facts:
         return one.record.teacher_num_parameters, one.record.teacher_size_bytes
     if isinstance(one.record, QuantRun):
         return one.record.num_parameters, one.record.size_bytes_original
-    return (one.record.num_parameters, one.record.original_size_bytes) if isinstance(one.record, ExportRun) else (None, None)
+    return (
+        (one.record.num_parameters, one.record.original_size_bytes)
+        if isinstance(one.record, ExportRun)
+        else (None, None)
+    )
 
 
 def _first(sizes: Iterator[Facts]) -> Facts:

@@ -100,7 +100,5 @@ def table_load(benches: Mapping[str, BenchRun]) -> str | None:
     if closed:
         return max(closed)[2]
     offline = next((load.label for load in loads if load.kind == "offline"), None)
-    batches = [
-        one.batch_size for run in benches.values() for model in run.models for one in model.classifier_results
-    ]
+    batches = [one.batch_size for run in benches.values() for model in run.models for one in model.classifier_results]
     return offline or (batch_label(max(batches)) if batches else None)

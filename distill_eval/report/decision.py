@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from distill_eval.report import numbers
 from distill_eval.report.bench_rows import SLOWER, speedup
-from distill_eval.report.frontier import choose, passing, speed_at, status
+from distill_eval.report.frontier import choose, passing, speed_at, status, worth
 from distill_eval.schema.gate import RuleResult
 from distill_eval.schema.report import Variant
 from distill_eval.schema.retention import Entry, Estimate
@@ -18,7 +18,7 @@ Entries = Mapping[str, Sequence[Entry]]
 """By a student's short name, what its verdict rests on."""
 
 
-def headline(ship: str | None, rows: Sequence[Variant], gate: Sequence[RuleResult]) -> str:| None, rows: Sequence[Variant]) -> str:
+def headline(ship: str | None, rows: Sequence[Variant], gate: Sequence[RuleResult]) -> str:
     """The first sentence."""
     if ship is not None:
         return f"Ship {ship}."
@@ -46,7 +46,6 @@ def verdict(rows: Sequence[Variant], entries: Entries, load: str | None, gate: S
 
 def _worth(row: Variant, teacher: Variant, load: str | None) -> str:
     """What a variant keeps, and at what size and speed."""
-    parts = [f"keeps {_kept(row)} of {teacher.name}"]
     at = []
     if row.size_ratio is not None:
         at.append(f"{numbers.fixed(row.size_ratio, 2)}x the size")
@@ -54,15 +53,15 @@ def _worth(row: Variant, teacher: Variant, load: str | None) -> str:
     if speed is not None and speed.speedup is not None:
         at.append(f"{speedup(speed.speedup)} the throughput at {load}")
     missing = "" if speed is not None and speed.speedup is not None else "; its speed was not measured"
-    return parts[0] + (f", at {' and '.join(at)}" if at else "") + missing
+    return f"keeps {_kept(row, teacher)}" + (f", at {' and '.join(at)}" if at else "") + missing
 
 
-def _kept(row: Variant) -> str:
+def _kept(row: Variant, teacher: Variant) -> str:
     if row.retention.value is None:
-        return "an undefined share"
+        return f"an undefined share of {teacher.name}"
     worst = row.worst_retention
     named = f" (worst: {row.worst_task} {_share(worst)})" if row.worst_task and worst != row.retention else ""
-    return f"{_share(row.retention)}{named}"
+    return f"{_share(row.retention)} of {teacher.name}{named}"
 
 
 def _share(found: Estimate) -> str:
@@ -91,13 +90,15 @@ def _more(names: Sequence[str]) -> str:
 
 def _failing(row: Variant, entries: Entries, gate: Sequence[RuleResult]) -> str:
     """Why one variant does not pass, and what would settle it."""
-    if row.verdict == "PASS":
-        stops = [result for result in gate if result.student == row.name and result.verdict != "PASS"]
-        return f"{row.name} passes on every task, but not the gate: {'; '.join(one.text for one in stops[:MAX_NAMED])}."
+    rules = [result.text for result in gate if result.student == row.name and result.verdict != "PASS"]
     found = [entry for entry in entries.get(row.name, ()) if entry.verdict == row.verdict]
-    if row.verdict == "FAIL":
-        return f"{row.name} fails on {_listed([_failed(entry) for entry in found])}."
-    return f"{row.name} is INCONCLUSIVE on {_listed([entry.task for entry in found])}: {settles(found)}."
+    if row.verdict == "PASS":
+        said = f"{row.name} passes on every task"
+    elif row.verdict == "FAIL":
+        said = f"{row.name} fails on {_listed([_failed(entry) for entry in found])}"
+    else:
+        said = f"{row.name} is INCONCLUSIVE on {_listed([entry.task for entry in found])}: {settles(found)}"
+    return f"{said}; the gate: {_listed(rules)}." if rules else f"{said}."
 
 
 def _failed(entry: Entry) -> str:
@@ -130,12 +131,12 @@ def _why_none(rows: Sequence[Variant], entries: Entries, load: str | None, gate:
     """The variant that comes nearest, and how the others fare."""
     judged = [row for row in rows if row.role == "student" and row.verdict is not None]
 
-    def distance(row: Variant) -> tuple[int, int, float]:
+    def nearness(row: Variant) -> tuple[int, int, tuple[float, float, float]]:
         verdicts = [entry.verdict for entry in entries.get(row.name, ())]
         verdicts += [result.verdict for result in gate if result.student == row.name]
-        return verdicts.count("FAIL"), verdicts.count("INCONCLUSIVE"), -(row.retention.value or 0.0)
+        return -verdicts.count("FAIL"), -verdicts.count("INCONCLUSIVE"), worth(row, load)
 
-    nearest, *others = sorted(judged, key=distance)
+    nearest, *others = sorted(judged, key=nearness, reverse=True)
     subject = "It" if not others else f"The nearest is {nearest.name}: it"
     told = [f"{subject} {_worth(nearest, rows[0], load)}.", _failing(nearest, entries, gate)]
     for found, says in (("INCONCLUSIVE", "inconclusive too"), ("FAIL", "failing")):
@@ -152,7 +153,9 @@ def _slow(rows: Sequence[Variant], load: str | None) -> list[str]:
         speed = speed_at(row, load)
         if speed is not None and speed.speedup is not None and speed.speedup.is_slower:
             found.append(f"{row.name} ({speedup(speed.speedup)})")
-    return [f"{_listed(found)} {'is' if len(found) == 1 else 'are'} {SLOWER} than the teacher at {load}."] if found else []
+    return (
+        [f"{_listed(found)} {'is' if len(found) == 1 else 'are'} {SLOWER} than the teacher at {load}."] if found else []
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

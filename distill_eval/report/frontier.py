@@ -14,9 +14,9 @@ NOT_FOR_SHIPPING = "a baseline is not for shipping"
 
 
 class Point(NamedTuple):
-    """What a variant is worth, more being better in each."""
+    """Where a variant stands."""
 
-    smallness: float
+    size_bytes: int
     speedup: float
     retention: float
 
@@ -35,13 +35,14 @@ def point(row: Variant, load: str | None) -> Point | None:
     if row.role == "baseline" or size is None or speed is None or kept is None:
         return None
     if row.role == "teacher":
-        return Point(-size, 1.0, kept)
-    return Point(-size, speed.speedup.value, kept) if speed.speedup is not None else None
+        return Point(size, 1.0, kept)
+    return Point(size, speed.speedup.value, kept) if speed.speedup is not None else None
 
 
 def beats(one: Point, other: Point) -> bool:
     """Whether one is at least as good in all three, and better in one."""
-    return one != other and all(mine >= its for mine, its in zip(one, other, strict=True))
+    good = one.size_bytes <= other.size_bytes and one.speedup >= other.speedup and one.retention >= other.retention
+    return good and one != other
 
 
 def beaten_by(row: Variant, rows: Sequence[Variant], load: str | None) -> list[str]:
@@ -83,10 +84,11 @@ def choose(rows: Sequence[Variant], load: str | None, gate: Sequence[RuleResult]
 
     So none that passes beats it. One whose speedup is not known comes after those whose is.
     """
+    return max(passing(rows, gate), key=lambda row: worth(row, load), default=None)
 
-    def worth(row: Variant) -> tuple[float, float, float]:
-        speed = speed_at(row, load)
-        fast = speed.speedup.value if speed is not None and speed.speedup is not None else 0.0
-        return fast, -(row.size_bytes or float("inf")), row.retention.value or 0.0
 
-    return max(passing(rows, gate), key=worth, default=None)
+def worth(row: Variant, load: str | None) -> tuple[float, float, float]:
+    """The order in which variants are preferred, the best being the greatest."""
+    speed = speed_at(row, load)
+    fast = speed.speedup.value if speed is not None and speed.speedup is not None else 0.0
+    return fast, -(row.size_bytes or float("inf")), row.retention.value or 0.0

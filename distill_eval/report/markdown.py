@@ -180,6 +180,7 @@ def conditions(retention: Retention) -> str:
 
 def task_facts(retention: Retention) -> dict[str, list[str]]:
     """The tasks with their versions and data, as columns of a table."""
+
     def data(task: TaskFacts) -> str:
         if task.dataset is None:
             return "not named"

@@ -20,7 +20,10 @@ def how_to_repeat(report: Report, retentions: Mapping[str, Retention], made: Map
         made: How each artifact was made, by where it was found.
     """
     commands = list(dict.fromkeys(source.command for source in report.sources if source.command))
-    sections = ["## How to repeat this", escape.code_block("\n".join([*commands, report.provenance.command]), language="sh")]
+    sections = [
+        "## How to repeat this",
+        escape.code_block("\n".join([*commands, report.provenance.command]), language="sh"),
+    ]
     if report.recipe is not None:
         sections += ["The recipe:", escape.code_block(report.recipe.rstrip("\n"), language="toml")]
     sections += [_sources(report, made), *_conditions(retentions), _versions(made)]
@@ -31,7 +34,9 @@ def _sources(report: Report, made: Mapping[str, Provenance]) -> str:
     table = {
         "artifact": [escape.text(source.path) for source in report.sources],
         "SHA-256": [source.digest[:12] for source in report.sources],
-        "distill-eval commit": [escape.text(made[source.path].git_commit or "not a checkout") for source in report.sources],
+        "distill-eval commit": [
+            escape.text(made[source.path].git_commit or "not a checkout") for source in report.sources
+        ],
         "hardware": [escape.text(made[source.path].hardware) for source in report.sources],
     }
     return folded(plain_table(table), len(report.sources))
@@ -54,4 +59,6 @@ def _versions(made: Mapping[str, Provenance]) -> str:
         versions = dict.fromkeys(one.versions[package] for one in made.values() if package in one.versions)
         return ", ".join(escape.text(version) for version in versions)
 
-    return plain_table({"package": [escape.text(package) for package in packages], "version": [seen(p) for p in packages]})
+    return plain_table(
+        {"package": [escape.text(package) for package in packages], "version": [seen(p) for p in packages]}
+    )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from distill_eval.report import bench_rows, escape, fidelity, markdown, numbers, verdict
 from distill_eval.report.decision import headline
 from distill_eval.report.frontier import beaten_by, point, speed_at
+from distill_eval.report.made import Making, section
 from distill_eval.report.repeat import how_to_repeat
 from distill_eval.report.rows import View, flips_cell, value_cell
 from distill_eval.report.scores import columns, left_out
@@ -20,44 +22,44 @@ from distill_eval.schema.retention import Entry, Provenance, Retention
 
 TEXT = "report.md"
 Entries = Mapping[str, Sequence[Entry]]
-"""By a student's short name, what its verdict rests on."""
 
 
-def render(
-    report: Report,
-    *,
-    entries: Entries,
-    retentions: Mapping[str, Retention],
-    benches: Mapping[str, BenchRun],
-    fidelities: Mapping[str, Fidelity],
-    names: Mapping[str, str],
-    made: Mapping[str, Provenance],
-) -> str:
-    """The whole text, ending in a newline; the same records give the same bytes.
+class Grounds(NamedTuple):
+    """What stands behind a report; artifacts by where they were found."""
 
-    Args:
-        report: What was joined.
-        entries: What verdicts rest on.
-        retentions: The comparisons, as the next two by where they were found.
-        benches: The benchmarks.
-        fidelities: Distributions beside the teacher's.
-        names: From every name that these have for a model to its short name in the report.
-        made: How each artifact was made.
-    """
+    entries: Entries
+    """By a student's short name, what its verdict rests on."""
+    retentions: Mapping[str, Retention]
+    benches: Mapping[str, BenchRun]
+    fidelities: Mapping[str, Fidelity]
+    makings: Mapping[str, Making]
+    """How models were cut, trained, quantized and exported."""
+    models: Mapping[str, str]
+    """By the same, the short name of the model that came of it."""
+    names: Mapping[str, str]
+    """From every name that an artifact has for a model to its short name."""
+    made: Mapping[str, Provenance]
+    """How each artifact was made."""
+
+
+def render(report: Report, grounds: Grounds) -> str:
+    """The whole text, ending in a newline; the same records give the same bytes."""
+    entries, names = grounds.entries, grounds.names
     sections = [
         _title(report),
         _verdict(report),
-        *_criterion(retentions),
-        *_gate(report),
+        *_criterion(grounds.retentions),
         _table(report),
+        *_gate(report),
         *_per_task(report, entries),
         *_flips(report, entries),
         *_frontier(report),
-        *_speed(benches),
-        *_fidelity(fidelities, names),
-        *_details(retentions, names),
+        *_speed(grounds.benches),
+        *_fidelity(grounds.fidelities, names),
+        *section(grounds.makings, grounds.models),
+        *_details(grounds.retentions, names),
         findings(report.findings, fold=True),
-        *how_to_repeat(report, retentions, made),
+        *how_to_repeat(report, grounds.retentions, grounds.made),
         HOW_TO_READ,
     ]
     return "\n\n".join(sections) + "\n"
@@ -94,7 +96,8 @@ def _table(report: Report) -> str:
     table = columns(report, escape.text)
     shown = [column for column in table if not column.empty]
     missing = left_out(column for column in table if column.empty)
-    return "\n\n".join([with_notes(grid(shown)), *([missing] if missing else [])])
+    said = [f"Speeds in the table are at {escape.text(report.load)}."] if report.load is not None else []
+    return "\n\n".join([*said, with_notes(grid(shown)), *([missing] if missing else [])])
 
 
 # ---- per task
@@ -140,8 +143,8 @@ def _flips(report: Report, entries: Entries) -> list[str]:
 
 def _frontier(report: Report) -> list[str]:
     rows = [row for row in report.variants if row.on_frontier is not None]
-    if not rows:
-        return []
+    if all(row.role == "teacher" for row in rows):
+        return ["## Frontier\n\nNo variant can be placed: of none were size, speed and retention all measured."]
     table = {
         "variant": [escape.text(row.name) for row in rows],
         "size": [numbers.optional(row.size_ratio, lambda ratio: f"{numbers.fixed(ratio, 2)}x") for row in rows],
@@ -155,8 +158,8 @@ def _frontier(report: Report) -> list[str]:
     unplaced = [row.name for row in report.variants if row.role != "baseline" and point(row, report.load) is None]
     rest = f"\n\nNot placed, since size, speed or retention was not measured: {_names(unplaced)}." if unplaced else ""
     said = (
-        "No variant on the frontier is matched by another in size, speed and retention and beaten in one, by their "
-        "estimates; intervals may overlap."
+        "On the frontier is what no other variant beats by being at least as good in size, speed and retention and "
+        "better in one. That goes by the estimates; their intervals may overlap."
     )
     shown = plain_table(table, numeric=frozenset(table) - {"variant", "on the frontier"})
     return [f"## Frontier\n\n{said}\n\n{shown}{rest}"]
@@ -179,7 +182,8 @@ def _names(names: Sequence[str]) -> str:
 def _speed(benches: Mapping[str, BenchRun]) -> list[str]:
     tables = []
     for where, run in benches.items():
-        head = f"From {escape.name(where)}, {numbers.plural(run.num_repeats, 'repeat')}, on {escape.text(run.provenance.hardware)}:"
+        repeats, hardware = numbers.plural(run.num_repeats, "repeat"), escape.text(run.provenance.hardware)
+        head = f"From {escape.name(where)}, {repeats}, on {hardware}:"
         if run.loads:
             tables.append(f"{head}\n\n{_rows(bench_rows.headings(run), bench_rows.rows(run, escape.text, bold=True))}")
         if any(model.classifier_results for model in run.models):
@@ -213,13 +217,16 @@ def _details(retentions: Mapping[str, Retention], names: Mapping[str, str]) -> l
 
 HOW_TO_READ = """## How to read this
 
-- **retention**: variant / teacher (teacher / variant where lower is better), the mean over tasks with the interval of that mean;
-  the tasks are those that were asked, not a sample of all there are. **above chance**: (variant - chance) / (teacher - chance),
-  over the tasks that have a chance level.
-- **gap recovered**: (student - baseline) / (teacher - baseline), the baseline being the same student trained without a teacher.
-- **KL**, **top-1 agreement**: of the next token's distribution, beside the teacher's on the same text; +/- is a standard error.
+- **retention**: variant / teacher (teacher / variant where lower is better), the mean over tasks with the interval of
+  that mean; the tasks are those that were asked, not a sample of all there are.
+- **above chance**: (variant - chance) / (teacher - chance), over the tasks that have a chance level.
+- **gap recovered**: (student - baseline) / (teacher - baseline); the baseline is the same student trained without a
+  teacher.
+- **KL**, **top-1 agreement**: of the next token's distribution, beside the teacher's on the same text; +/- is a
+  standard error.
 - **speedup**: output throughput over the teacher's, the geometric mean of repeats; what is slower is said.
-- **verdict**: PASS where on every task the whole interval meets the criterion, FAIL where on one none of it does, else INCONCLUSIVE.
+- **verdict**: PASS where on every task the whole interval meets the criterion, FAIL where on one none of it does, else
+  INCONCLUSIVE.
 - What to ship: of those that pass the fastest under that load, then the smallest, then the one that keeps most.
 
 Definitions and sources: docs/metrics.md."""

@@ -13,7 +13,7 @@ from distill_eval.report.table import Cell, Column
 from distill_eval.schema.report import Report, Speed, Variant
 from distill_eval.schema.retention import Estimate
 
-NATS = Scale(1, 4, "")
+NATS = Scale(1, 5, "")
 TEXT_COLUMNS = frozenset({"variant", "engine", "verdict"})
 
 
@@ -25,7 +25,6 @@ def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
         show: Makes foreign text harmless for the medium.
     """
     teacher, load = report.variants[0], report.load
-    at = f" at {load}" if load else ""
     makers: dict[str, Callable[[Variant], Cell]] = {
         "variant": lambda row: Cell(show(row.name)),
         "engine": lambda row: _engine(row, show),
@@ -37,12 +36,12 @@ def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
         "gap recovered": lambda row: _estimate(row.gap_recovered),
         "mean KL, nats": lambda row: _estimate(row.kl, NATS),
         "top-1 agreement": lambda row: _estimate(row.top1_agreement),
-        f"TTFT p50 / p99, ms{at}": lambda row: _pair(row, load, lambda one: (one.ttft_p50_ms, one.ttft_p99_ms)),
-        f"TPOT p50 / p99, ms{at}": lambda row: _pair(row, load, lambda one: (one.tpot_p50_ms, one.tpot_p99_ms)),
-        f"throughput{at}": lambda row: _throughput(row, load),
-        f"speedup{at}": lambda row: _speedup(row, load),
+        "TTFT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.ttft_p50_ms, one.ttft_p99_ms)),
+        "TPOT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.tpot_p50_ms, one.tpot_p99_ms)),
+        "throughput": lambda row: _throughput(row, load),
+        "speedup": lambda row: _speedup(row, load),
         "peak memory": lambda row: _plain(row, "peak_bytes", numbers.size),
-        "verdict": lambda row: Cell(f"**{row.verdict}**") if row.verdict else _missing(row, "verdict"),
+        "verdict": _verdict,
     }
     return [
         Column(key, tuple(make(row) for row in report.variants), numeric=key not in TEXT_COLUMNS)
@@ -61,6 +60,13 @@ def left_out(empty: Iterable[Column]) -> str:
 
 def _missing(row: Variant, field: str) -> Cell:
     return Cell(numbers.UNDEFINED, (row.reasons.get(field, NO_REASON),), missing=True)
+
+
+def _verdict(row: Variant) -> Cell:
+    """The verdict; the role of what is not judged."""
+    if row.verdict is not None:
+        return Cell(f"**{row.verdict}**")
+    return _missing(row, "verdict") if row.role == "student" else Cell(row.role)
 
 
 def _engine(row: Variant, show: Callable[[str], str]) -> Cell:

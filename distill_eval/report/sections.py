@@ -68,7 +68,8 @@ def findings(found: Sequence[Finding], *, fold: bool = False) -> str:
     if fold and len(lines) > FOLD_ABOVE:
         shown = sum(finding.weight == "high" for finding in ranked)
     hidden = folded("\n".join(lines[shown:]), len(lines) - shown, what="finding") if lines[shown:] else ""
-    return "\n\n".join(part for part in (head, "\n".join(lines[:shown]) or "None.", hidden) if part)
+    listed = "\n".join(lines[:shown]) if lines else "None."
+    return "\n\n".join(piece for piece in (head, listed, hidden) if piece)
 
 
 def how_to_repeat(sources: Sequence[Provenance]) -> str:

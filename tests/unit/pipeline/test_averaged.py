@@ -56,7 +56,10 @@ def test_the_interval_holds_the_true_mean_as_often_as_it_says(num_docs):
         estimates.append(binary_evidence(student, teacher).ratio(0.0, 0.95))
     truth, held = float(np.mean(truths)), 0
     for place in range(rounds):
-        parts = [Estimate(value=e.value[place], stderr=e.stderr[place], ci_low=e.low[place], ci_high=e.high[place]) for e in estimates]
+        parts = [
+            Estimate(value=e.value[place], stderr=e.stderr[place], ci_low=e.low[place], ci_high=e.high[place])
+            for e in estimates
+        ]
         found = average(parts, "")
         held += found.ci_low <= truth <= found.ci_high
     assert 0.93 <= held / rounds <= 0.975

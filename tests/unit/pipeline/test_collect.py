@@ -73,7 +73,10 @@ def test_a_folder_without_an_artifact_says_which_verb_makes_one(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 7}, "is of schema version 7, and this distill-eval reads version 1: make it again with distill-eval"),
+        (
+            {"version": 7},
+            "is of schema version 7, and this distill-eval reads version 1: make it again with distill-eval",
+        ),
         ({"schema": "other/bench"}, "its schema is 'other/bench', expected distill-eval/"),
         ({"complet": True}, "complet: unknown key. Did you mean 'complete'?"),
     ],

@@ -26,15 +26,23 @@ def test_one_path_written_in_several_ways_is_one(ref):
     assert models[0].by_name == ()  # nothing to be doubted
 
 
-def test_the_end_of_a_path_joins_what_has_no_other_name_and_says_so():
-    seen = told("/home/x/runs/a/student", "bench.json")
+@pytest.mark.parametrize(
+    ("ref", "doubted"), [("/home/x/runs/a/student", False), ("b/student", True), ("student", True)]
+)
+def test_the_end_of_a_path_joins_what_has_no_other_name_and_is_doubted_where_it_is_short(ref, doubted):
+    seen = told(ref, "bench.json")
     (model,) = join([told("runs/a/student"), seen])
-    assert model.by_name == (seen,)
+    assert model.by_name == ((seen,) if doubted else ())
 
 
 def test_the_longest_end_decides():
     both = [told("runs/a/student"), told("runs/b/student"), told("/home/x/runs/b/student", "bench.json")]
     assert joined(*both) == [["runs/a/student"], ["runs/b/student", "/home/x/runs/b/student"]]
+
+
+def test_two_names_of_one_artifact_are_two_models_and_neither_takes_the_place_of_a_third():
+    twins = [told("c/student"), told("a/student", "bench.json"), told("b/student", "bench.json")]
+    assert joined(*twins) == [["c/student"], ["a/student"], ["b/student"]]
 
 
 def test_a_name_that_fits_two_models_is_refused_with_both():

@@ -41,7 +41,9 @@ TEACHER = row("big", kept=1.0, role="teacher")
 def entry(examples):
     def make(name, task, result, settle=None, **changes):
         power = examples.power(num_docs_to_settle=settle)
-        return examples.entry(f"runs/{name}", task, verdict=result, power=power, num_pairs=500, num_docs_total=5153, **changes)
+        return examples.entry(
+            f"runs/{name}", task, verdict=result, power=power, num_pairs=500, num_docs_total=5153, **changes
+        )
 
     return make
 
@@ -67,7 +69,12 @@ def test_what_to_ship_and_why_then_what_would_settle_another(entry):
 
 
 def test_the_nearest_is_named_where_none_passes(entry):
-    rows = (TEACHER, row("bad", None, 0.5, "FAIL"), row("near", None, 0.96, "INCONCLUSIVE"), row("far", None, 0.9, "INCONCLUSIVE"))
+    rows = (
+        TEACHER,
+        row("bad", None, 0.5, "FAIL"),
+        row("near", None, 0.96, "INCONCLUSIVE"),
+        row("far", None, 0.9, "INCONCLUSIVE"),
+    )
     entries = {
         "bad": [entry("bad", "a", "FAIL")],
         "near": [entry("near", "a", "INCONCLUSIVE", 9000), entry("near", "b", "PASS")],
@@ -75,14 +82,17 @@ def test_the_nearest_is_named_where_none_passes(entry):
     }
     assert verdict(rows, entries, None, ()) == (
         "Ship none of these yet. The nearest is near: it keeps 96.0 % [94.0, 98.0] of big (worst: hellaswag 91.0 % "
-        "[94.0, 98.0]), at 0.31x the size; its speed was not measured. near is INCONCLUSIVE on a: a has too few documents "
-        "to settle it. far is inconclusive too. bad is failing."
+        "[94.0, 98.0]), at 0.31x the size; its speed was not measured. near is INCONCLUSIVE on a: a has too few "
+        "documents to settle it. far is inconclusive too. bad is failing."
     )
 
 
 @pytest.mark.parametrize(
     ("result", "first"),
-    [("FAIL", "Do not ship one. It keeps 90.0 %"), ("INCONCLUSIVE", "Not enough evidence to ship one. It keeps 90.0 %")],
+    [
+        ("FAIL", "Do not ship one. It keeps 90.0 %"),
+        ("INCONCLUSIVE", "Not enough evidence to ship one. It keeps 90.0 %"),
+    ],
 )
 def test_one_student_that_does_not_pass(entry, result, first):
     text = verdict((TEACHER, row("one", None, 0.9, result)), {"one": [entry("one", "a", result)]}, None, ())
@@ -104,7 +114,7 @@ def test_what_passes_but_for_the_gate_says_so(entry, result, first):
     rows = (TEACHER, row("one", ratio(2.4, 0.2), 0.97, "PASS"))
     text = verdict(rows, {"one": [entry("one", "a", "PASS")]}, LOAD, (rule,))
     assert text.startswith(first)
-    assert "one passes on every task, but not the gate: min-speedup 3 at concurrency 16: 2.40x [2.20, 2.60]." in text
+    assert "one passes on every task; the gate: min-speedup 3 at concurrency 16: 2.40x [2.20, 2.60]." in text
 
 
 def test_without_a_comparison_there_is_no_verdict():

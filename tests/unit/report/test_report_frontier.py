@@ -1,6 +1,5 @@
 """What no other variant beats, and what to ship of it."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +40,12 @@ def frontier(*rows):
 
 
 def test_who_is_beaten_in_all_three_is_not_on_the_frontier():
-    rows = (row("small", 30, 1.5, 0.9), row("fast", 50, 2.5, 0.9), row("worse", 50, 1.5, 0.9), row("twin", 50, 2.5, 0.9))
+    rows = (
+        row("small", 30, 1.5, 0.9),
+        row("fast", 50, 2.5, 0.9),
+        row("worse", 50, 1.5, 0.9),
+        row("twin", 50, 2.5, 0.9),
+    )
     assert frontier(*rows) == {"teacher": True, "small": True, "fast": True, "worse": False, "twin": True}
     assert beaten_by(rows[2], rows, LOAD) == ["small", "fast", "twin"]
 

@@ -1,17 +1,22 @@
 """One table, one verdict: golden file, dashes with reasons, and foreign text that stays text."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from unit.report.made import baseline, narrowed, trained
 from unit.report.read import assert_golden, assert_nothing_foreign_is_markup, column, tables
 from unit.report.test_report_bench import ONE, SIXTEEN, model, result, run
 
+from distill_eval.record import from_json
 from distill_eval.report.decision import verdict
 from distill_eval.report.frontier import choose, with_frontier
-from distill_eval.report.scorecard import render
+from distill_eval.report.scorecard import Grounds, render
 from distill_eval.schema.bench import Ratio
+from distill_eval.schema.export import ExportRun
 from distill_eval.schema.gate import Rule, RuleResult
+from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Report, Source, Speed, Variant
 from distill_eval.schema.retention import Estimate, Finding, Provenance
 
@@ -20,6 +25,14 @@ FASTER = Ratio(value=2.4, ci_low=2.2, ci_high=2.6, pairs=(2.3, 2.4, 2.5))
 SLOWER = Ratio(value=0.8, ci_low=0.7, ci_high=0.9, pairs=(0.75, 0.8, 0.85))
 OWN = Provenance(command="distill-eval report runs/x", versions={"torch": "2.13.0"}, hardware="none", git_commit=None)
 TEACHER_ONLY = "the teacher is what others are measured by"
+
+
+VARIANTS = Path(__file__).resolve().parents[3] / "reports" / "2026-11-26-smollm2-variants"
+
+
+def kept(cls, name):
+    """An artifact of a real run."""
+    return from_json(cls, (VARIANTS / name).read_bytes(), source=name)
 
 
 def nothing(why):
@@ -46,8 +59,8 @@ def variant(examples, name, size, kept=None, ratio=None, result=None, **changes)
         kl=Estimate(value=0.0285, stderr=0.0019), top1_agreement=examples.estimate(0.885, 0.011),
         speeds=(speed("concurrency 1", ratio), speed(LOAD, ratio)) if ratio else (),
         peak_bytes=2_000_000_000 if ratio else None, verdict=result, on_frontier=None,
-        reasons={"peak_bytes": "no benchmark has it", "speeds": "no benchmark has it", "verdict": "no comparison has it",
-                 "worst_task": "no comparison has it"},
+        reasons=dict.fromkeys(("peak_bytes", "speeds"), "no benchmark has it")
+        | dict.fromkeys(("verdict", "worst_task"), "no comparison has it"),
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -74,7 +87,9 @@ def story(examples, show=lambda name: name):
     settled = examples.power(num_docs_to_settle=1873)
     entries = {
         first: [examples.entry(f"runs/{first}", task, student=0.58, verdict="PASS") for task in ("hellaswag", "sciq")],
-        second: [examples.entry(f"runs/{second}", "hellaswag", verdict="INCONCLUSIVE", num_docs_total=10042, power=settled)],
+        second: [
+            examples.entry(f"runs/{second}", "hellaswag", verdict="INCONCLUSIVE", num_docs_total=10042, power=settled)
+        ],
     }
     gate = (
         RuleResult(
@@ -96,24 +111,31 @@ def story(examples, show=lambda name: name):
         ),
         recipe=f'teacher = "{show("org/x")}"\n',
         sources=(
-            Source(kind="retention", path=show("x/retention.json"), digest="0" * 64, command=compared.provenance.command),
+            Source(
+                kind="retention", path=show("x/retention.json"), digest="0" * 64, command=compared.provenance.command
+            ),
             Source(kind="bench", path=show("x/bench.json"), digest="1" * 64, command=None),
         ),
         provenance=OWN,
     )  # fmt: skip
     where, timed_where = (source.path for source in report.sources)
     refs = {student.ref: student.ref.removeprefix("runs/") for student in compared.students}
-    return SimpleNamespace(
-        report=report, entries=entries, retentions={where: compared}, benches={timed_where: timed}, fidelities={},
-        names=refs | {compared.teacher.ref: teacher.name}, made={where: compared.provenance, timed_where: timed.provenance},
+    grounds = Grounds(
+        entries=entries, retentions={where: compared}, benches={timed_where: timed}, fidelities={},
+        makings={
+            "x/prepared/student.json": narrowed(), "student": trained(), "baseline": baseline(),
+            "x/w8a8/quant.json": kept(QuantRun, "w8a8/quant.json"),
+            "x/onnx/export.json": kept(ExportRun, "onnx-int8/export.json"),
+        },
+        models={"x/w8a8/quant.json": first, "x/onnx/export.json": third},
+        names=refs | {compared.teacher.ref: teacher.name},
+        made={where: compared.provenance, timed_where: timed.provenance},
     )  # fmt: skip
+    return SimpleNamespace(report=report, grounds=grounds)
 
 
 def text_of(told):
-    return render(| {"report": told.report}) if False else render(
-        told.report, entries=told.entries, retentions=told.retentions, benches=told.benches,
-        fidelities=told.fidelities, names=told.names, made=told.made,
-    )  # fmt: skip
+    return render(told.report, told.grounds)
 
 
 @pytest.fixture
@@ -135,13 +157,13 @@ def test_the_table_has_every_figure_beside_the_teachers(text):
     assert column(table, "variant") == ["SmolLM2-135M", "student-w8a8", "student-nf4", "student-onnx"]
     assert column(table, "size") == ["269.1 MB", "83.0 MB (30.8 %)", "60.0 MB (22.3 %)", "40.0 MB (14.9 %)"]
     assert column(table, "retention (mean)")[:2] == ["100.0 %", "97.1 % [95.9, 98.3]"]
-    assert column(table, "mean KL, nats") == ["0.0000", *["0.0285 +/- 0.0019"] * 3]
-    assert column(table, "TPOT p50 / p99, ms at concurrency 16")[1] == "5.5 / 9.1"
-    assert column(table, "speedup at concurrency 16") == [
-        "1 (baseline)", "2.40x [2.20, 2.60]", "0.80x [0.70, 0.90] slower", column(table, "verdict")[3].replace("(2)", "(3)"),
+    assert column(table, "mean KL, nats") == ["0.00000", *["0.02850 +/- 0.00190"] * 3]
+    assert column(table, "TPOT p50 / p99, ms")[1] == "5.5 / 9.1"
+    assert column(table, "speedup") == [
+        "1 (baseline)", "2.40x [2.20, 2.60]", "0.80x [0.70, 0.90] slower", "- (3)",
     ]  # fmt: skip
     assert column(table, "engine")[1] == "hf / vllm, compressed-tensors W8A8"
-    assert column(table, "verdict")[:3] == ["- (1)", "PASS", "INCONCLUSIVE"]
+    assert column(table, "verdict") == ["teacher", "PASS", "INCONCLUSIVE", "- (2)"]
 
 
 def test_what_is_slower_is_bold(text):
@@ -171,10 +193,22 @@ def test_the_frontier_says_who_is_beaten_and_who_was_not_placed(text):
 
 
 def test_commands_recipe_and_conditions_are_there(text):
-    assert "```toml\nteacher = \"org/x\"\n```" in text
+    assert '```toml\nteacher = "org/x"\n```' in text
     assert "distill-eval report runs/x\n```" in text
     assert "| seed" in text
     assert "org/hellaswag@0123456789ab" in text
+
+
+def test_how_each_model_was_made_is_a_row(text):
+    rows = {row[0]: row[1:] for row in tables(text)["How the variants were made"][1:]}
+    assert list(rows) == ["x/prepared/student.json", "student", "baseline", "student-w8a8", "student-onnx"]
+    assert rows["student-w8a8"] == [
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "W8A8 rtn: 210 layers, 9.72 bits per weight",
+        "KL 0.0330 nats, same top token at 89.8 % of the held-out tokens",
+    ]
+    assert rows["x/prepared/student.json"][1].startswith("4 layers kept, 2 dropped")
+    assert rows["baseline"][1].startswith("trained without its teacher: ")
 
 
 def test_the_gate_is_told_line_by_line(text):

@@ -1,0 +1,136 @@
+"""Rows of the table, where artifacts do not all say the same."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distill_eval.errors import NotComparableError
+from distill_eval.pipeline.collect import Artifact, collect
+from distill_eval.pipeline.mentioned import named, output_of
+from distill_eval.pipeline.rows import entries_by_student, rows
+from distill_eval.pipeline.speeds import table_load
+from distill_eval.schema.bench import ClassifierResult, Latency, Ratio
+from distill_eval.schema.timing import Load
+
+REPORTS = Path(__file__).resolve().parents[3] / "reports"
+VARIANTS = REPORTS / "2026-11-26-smollm2-variants"
+SERVING = REPORTS / "2026-11-26-smollm2-serving"
+LAYERS = REPORTS / "2026-11-26-smollm2-distilled" / "layers-15"
+TEACHER = "SmolLM2-135M-Instruct"
+FASTER = Ratio(value=2.0, ci_low=1.9, ci_high=2.1, pairs=(2.0,))
+
+
+@pytest.fixture(scope="module")
+def timed():
+    return collect([SERVING])[0]
+
+
+def table(*artifacts):
+    found = named(artifacts)
+    return {row.name: row for row in rows(artifacts, found, entries_by_student(artifacts, found))}
+
+
+def changed(artifact, where=None, **changes):
+    return artifact._replace(record=replace(artifact.record, **changes), where=where or artifact.where)
+
+
+def only(path) -> Artifact:
+    return collect([path])[0]
+
+
+def test_a_benchmark_with_another_baseline_has_no_speedups_over_the_teacher(timed):
+    turned = changed(timed, models=timed.record.models[::-1])
+    row = table(only(VARIANTS / "retention.json"), turned)["student"]
+    assert row.speeds[0].output_throughput == timed.record.models[2].results[0].metrics.output_throughput
+    assert {speed.speedup for speed in row.speeds} == {None}
+    assert row.speeds[0].reason.startswith(f"its benchmark has student-w8a8 as baseline, not {TEACHER}")
+
+
+def test_requests_at_a_set_rate_have_no_speedup(timed):
+    load = Load(kind="open", request_rate=2.0)
+    models = [
+        replace(one, results=tuple(replace(result, load=load) for result in one.results[:1]))
+        for one in timed.record.models
+    ]
+    row = table(changed(timed, models=tuple(models), loads=(load,)))["student"]
+    (speed,) = row.speeds
+    assert (speed.load, speed.speedup) == ("2 req/s (poisson)", None)
+    assert speed.reason == "at a set rate of requests throughput is that rate; the times tell"
+
+
+def test_a_classifier_is_timed_by_its_batches(timed):
+    batch = ClassifierResult(
+        batch_size=8, what="BertForSequenceClassification, logits", texts_per_second=50.0,
+        batch_ms=Latency(num=9, mean=1.0, p50=1.0, p90=1.0, p95=1.0, p99=1.0), tokenize_share=0.1, speedup=None,
+        noise=None,
+    )  # fmt: skip
+    both = zip(timed.record.models, (None, FASTER), strict=False)
+    models = tuple(replace(one, results=(), classifier_results=(replace(batch, speedup=ratio),)) for one, ratio in both)
+    run = changed(timed, models=models, loads=())
+    (speed,) = table(run)["teacher-w8a8"].speeds
+    assert (speed.load, speed.output_throughput, speed.speedup) == ("batch size 8", 50.0, FASTER)
+    assert table_load({"": run.record}) == "batch size 8"
+
+
+@pytest.mark.parametrize(
+    ("loads", "expected"),
+    [
+        (
+            [Load(kind="closed", concurrency=4), Load(kind="closed", concurrency=16), Load(kind="offline")],
+            "concurrency 16",
+        ),
+        ([Load(kind="open", request_rate=1.0), Load(kind="offline")], "offline"),
+        ([Load(kind="closed", concurrency=4, ignore_eos=False), Load(kind="closed", concurrency=4)], "concurrency 4"),
+        ([Load(kind="open", request_rate=1.0)], None),
+    ],
+    ids=["largest", "offline", "full length", "rate"],
+)
+def test_the_load_of_the_table(timed, loads, expected):
+    assert table_load({"": replace(timed.record, loads=tuple(loads))}) == expected
+
+
+def test_what_was_laid_beside_another_model_has_no_closeness_to_the_teacher():
+    fidelity = only(VARIANTS / "fidelity.json")
+    record = fidelity.record
+    other = changed(fidelity, reference=record.candidates[0].model, candidates=record.candidates[1:])
+    row = table(only(VARIANTS / "retention.json"), other)["w8a16"]
+    assert (row.kl.value, row.kl.reason) == (None, "it was laid beside w8a8, not beside the teacher")
+
+
+def test_two_fidelities_of_one_model_are_refused():
+    fidelity = only(VARIANTS / "fidelity.json")
+    one = fidelity.record.candidates[0]
+    closer = replace(one, tokens=replace(one.tokens, top5_overlap=one.tokens.perplexity))
+    with pytest.raises(NotComparableError, match=r"w8a8 has two fidelities: .*fidelity\.json and b/fidelity\.json"):
+        table(fidelity, changed(fidelity, "b/fidelity.json", candidates=(closer, *fidelity.record.candidates[1:])))
+
+
+def test_variants_alone_know_their_teacher_and_its_size():
+    found = table(*collect([VARIANTS / "w8a8", VARIANTS / "onnx-int8"]))
+    assert list(found) == [TEACHER, "w8a8", "onnx-int8"]
+    assert (found[TEACHER].num_parameters, found[TEACHER].size_bytes) == (134515008, 269060552)
+    assert found["w8a8"].size_ratio == pytest.approx(163382664 / 269060552)
+    assert (found["w8a8"].quantization, found["onnx-int8"].quantization) == ("W8A8", "onnx int8")
+
+
+def test_a_student_that_was_trained_is_the_trained_one_alone():
+    artifacts = collect([LAYERS / "student.json", LAYERS / "distill.json"])
+    assert list(table(*artifacts)) == [TEACHER, "layers15-distilled"]
+    assert table(*artifacts)[TEACHER].num_parameters == 134515008  # student.json says so
+    assert list(table(only(LAYERS / "student.json"))) == [TEACHER, "layers15"]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("distill-eval quantize --model x --output-dir runs/w8a8", "runs/w8a8"),
+        ("distill-eval quantize --output-dir=a --output-dir='b c'", "b c"),
+        ("distill-eval run smoke --output-dir runs/smoke", None),
+        ("", None),
+    ],
+)
+def test_the_folder_that_a_command_names(command, expected):
+    one = only(VARIANTS / "w8a8")
+    made = changed(one, provenance=replace(one.record.provenance, command=command))
+    assert output_of(made) == expected
