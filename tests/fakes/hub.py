@@ -16,7 +16,7 @@ TOKEN = "hf_test"
 class FakeHub:
     """What it holds and what it was asked; `refuse` maps a path to the status that it answers."""
 
-    def __init__(self, *, public=(), refuse=None):
+    def __init__(self, *, public=(), refuse=None, cards=None):
         self.private = dict.fromkeys(public, False)
         self.files = {name: {} for name in public}
         self.commits = []
@@ -24,6 +24,7 @@ class FakeHub:
         self.asked = []
         self.blobs = {}
         self.refuse = refuse or {}
+        self.cards = cards or {}
         self.address = None
 
 
@@ -51,12 +52,26 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def do_HEAD(self):
+        self._card()
+
     def do_GET(self):
+        if "/resolve/" in self.path:
+            return self._card()
         name = self.path.removeprefix("/api/models/").partition("/revision/")[0].partition("?")[0]
         self.fake.asked.append(self.path)
         if name not in self.fake.private:
             return self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         return self._send(200, {"id": name, "private": self.fake.private[name], "sha": "0" * 40, "siblings": []})
+
+    def _card(self):
+        name, _, _ = self.path.removeprefix("/").partition("/resolve/")
+        self.fake.asked.append(self.path)
+        text = self.fake.cards.get(name)
+        if text is None or not self.path.endswith("/README.md"):
+            return self._send(404, {}, {"X-Error-Code": "EntryNotFound"})
+        headers = {"ETag": f'"{hashlib.sha1(text.encode()).hexdigest()}"', "X-Repo-Commit": "2" * 40}
+        return self._send(200, text, headers)
 
     def do_PUT(self):
         data = self.rfile.read(int(self.headers["Content-Length"]))
@@ -131,10 +146,11 @@ class Handler(BaseHTTPRequestHandler):
         return f"{self.fake.address}/{name}"
 
     def _send(self, status, body, headers=None):
-        data = json.dumps(body).encode()
+        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         content_type = "application/vnd.git-lfs+json" if "lfs" in self.path else "application/json"
         for name, value in {"Content-Length": str(len(data)), "Content-Type": content_type, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
