@@ -70,10 +70,14 @@ VERBS = {
     ),
     "run": (
         "distill_eval.pipeline.run_config:RunConfig",
-        "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
+        "Run a recipe: from the teacher to students, their variants and one report, each stage once.",
+    ),
+    "init": (
+        "distill_eval.pipeline.starter:InitConfig",
+        "Write a recipe with every stage and comments, to be changed and run.",
     ),
     "report": (
-        "distill_eval.pipeline.report_config:ReportConfig",
+        "distill_eval.report_config:ReportConfig",
         "Join what runs left of one teacher and its variants: one table, one verdict, what to ship.",
     ),
     "fidelity": (
@@ -87,6 +91,10 @@ VERBS = {
     "bench": (
         "distill_eval.bench.config:BenchConfig",
         "How fast models answer under load, each on the engine that serves it, measured in turn.",
+    ),
+    "diff": (
+        "distill_eval.pipeline.diff:DiffConfig",
+        "What changed from one run to the next, document by document, and whether anything became worse.",
     ),
     "serve": (
         "distill_eval.serving.options:ServeOptions",
@@ -106,10 +114,12 @@ RUN = {
     "ExportConfig": "variants:export",
     "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
+    "InitConfig": "run:init",
     "ReportConfig": "report:report",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
     "BenchConfig": "bench:bench",
+    "DiffConfig": "diff:diff",
     "ServeOptions": "serving:serve",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",

@@ -234,7 +234,7 @@ def _device(config: BenchConfig) -> str:
         except UsageError as error:
             reason = str(error).partition(": ")[2].partition(". ")[0]
             raise UsageError(f"--gpu: {reason}. Type --cpu to measure on this machine's CPU") from error
-    return choose_device("cpu" if config.cpu else "auto")
+    return choose_device("cpu" if config.cpu or config.endpoint else "auto")  # at an endpoint the client's own
 
 
 def _require_some_load(rows: Sequence[Entry], loads: Sequence[Load], config: BenchConfig) -> None:

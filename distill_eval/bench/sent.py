@@ -14,7 +14,7 @@ from distill_eval.bench.entries import Entry
 from distill_eval.bench.plan import MAX_WARMUP
 from distill_eval.bench.prompts import check_contexts, draw, source
 from distill_eval.bench.session import WARMUP, turn_name
-from distill_eval.engine.load import Found, read_facts
+from distill_eval.bench.tokenizer import load
 from distill_eval.errors import ModelError, UsageError, boundary, require
 from distill_eval.schema.bench import PromptSource
 from distill_eval.schema.model import ModelRef
@@ -91,17 +91,17 @@ class Sent:
             served = check(row.address, row.ref, os.environ.get(self._config.api_key_variable))
             return served.max_model_len or self._config.max_model_len or NO_LIMIT
         assert row.folder is not None
+        from distill_eval.engine.load import Found, read_facts  # not where a server of somebody else is measured
+
         facts = read_facts(Found(ModelRef.parse(row.ref), row.folder, "onnx" if row.runner == "onnx" else "hf"))
         return facts.max_length or NO_LIMIT
 
 
 def _tokenizer(config: BenchConfig, row: Entry) -> Any:
-    from transformers import AutoTokenizer
-
     where = str(row.folder) if row.folder is not None else config.tokenizer or row.ref
     try:
         with boundary(ModelError, f"cannot load the tokenizer of {row.name} from {where}"):
-            return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+            return load(where)
     except ModelError as error:
         if row.folder is None and config.tokenizer is None:
             raise UsageError(

@@ -47,7 +47,9 @@ class Gathered(NamedTuple):
     entries: dict[str, list[Entry]]
     """By the short name of a student that was judged, what its verdict rests on: each task once."""
     folders: tuple[Path, ...]
-    """In which the artifacts are, e.g. for the samples beside a `retention.json`."""
+    """In which the artifacts are."""
+    files: dict[str, Path]
+    """Each artifact on disk, e.g. for the samples beside a `retention.json`."""
 
 
 def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
@@ -76,7 +78,7 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         gate=(),
         findings=remarks(artifacts, models, variants, load),
         recipe=_recipe(of(artifacts, RecipeRun)),
-        sources=tuple(_source(one) for one in artifacts),
+        sources=tuple(_source(one) for one in artifacts if one.kind != "run"),
         provenance=provenance,
     )
     trainings = {models.made[where]: run for where, run in of(artifacts, DistillRun).items()}
@@ -94,6 +96,7 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         made={one.where: one.record.provenance for one in artifacts},
         entries=entries,
         folders=tuple(dict.fromkeys(one.file.parent for one in artifacts)),
+        files={one.where: one.file for one in artifacts},
     )
     return decided(found, ())
 

@@ -126,7 +126,7 @@ def _with_teacher(mentions: Sequence[Mention], artifacts: Sequence[Artifact]) ->
         said, where = artifact.record, artifact.where
         if isinstance(said, Fidelity):
             teacher = _said(said.reference, where)
-        elif isinstance(said, BenchRun):
+        elif isinstance(said, BenchRun) and said.models:
             teacher = Mention((said.models[0].ref,), where, None, size_bytes=said.models[0].memory.weights_bytes)
         elif isinstance(said, DistillRun) and said.teachers:
             teacher = Mention((str(said.teachers[0]),), where, None)

@@ -16,6 +16,8 @@ from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.report import Variant
 from distill_eval.schema.retention import Finding, Retention
 
+REPORT = "report"
+"""The step of a recipe that makes the report itself, and so is not done yet."""
 WEIGHTS = ("high", "medium", "low")
 
 
@@ -50,7 +52,7 @@ def _merged(found: Sequence[Finding]) -> list[Finding]:
 def _unfinished(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
     for where, run in of(artifacts, RecipeRun).items():
         for stage in run.stages:
-            if stage.status != "done":
+            if stage.status != "done" and stage.name != REPORT:
                 why = f": {stage.error}" if stage.error else ""
                 text = f"The stage {stage.name} of {where} is {stage.status}{why}"
                 yield Finding(weight="high", subject="run", text=f"{text.rstrip('.')}.")

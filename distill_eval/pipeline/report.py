@@ -11,9 +11,9 @@ from distill_eval.record import to_json
 
 if TYPE_CHECKING:
     from distill_eval.pipeline.gathered import Gathered
-    from distill_eval.pipeline.report_config import ReportConfig
+    from distill_eval.report_config import ReportConfig
 
-ARTIFACT = "report.json"
+ARTIFACT, PAGE = "report.json", "report.html"
 
 
 class Done(NamedTuple):
@@ -21,24 +21,32 @@ class Done(NamedTuple):
 
     gathered: Gathered
     report: Path
+    page: Path | None
 
 
 def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
-    """Gather, and write `report.json` and `report.md`; at no time does a text stand beside facts of another report.
+    """Gather, and write `report.json`, `report.md` and, if asked for, `report.html`.
+
+    At no time does a text stand beside facts of another report.
 
     Raises:
-        UsageError: a run is not there, or the output folder is that of an artifact.
+        UsageError: a run or a rule's task is not there, or the output folder is that of an artifact.
         ArtifactError: an artifact is missing, damaged, edited or of another version.
         NotComparableError: the runs do not belong together.
         StoreError: the output folder cannot be written.
     """
+    from distill_eval.pipeline import told
+    from distill_eval.pipeline.gates import gated
     from distill_eval.pipeline.gathered import gather
     from distill_eval.provenance import collect
     from distill_eval.report import scorecard
     from distill_eval.store import check_folder, remove, write_atomic
 
+    told.check(config.ci)
     folder = config.output_dir.expanduser()
     found = gather([run.expanduser() for run in config.runs], provenance=collect(argv, "no device"))
+    if config.judged is not None:
+        found = gated(found, config.judged)
     taken = {inner.resolve() for inner in found.folders} | {run.expanduser().resolve() for run in config.runs}
     require(
         folder.resolve() not in taken,
@@ -47,10 +55,14 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
     )
     check_folder(folder)
     path, text = folder / scorecard.TEXT, render(found)
-    remove([path])
+    page = render_page(found) if config.html else None
+    remove([path, folder / PAGE])
     write_atomic(folder / ARTIFACT, to_json(found.report))
+    if page is not None:
+        write_atomic(folder / PAGE, page)
     write_atomic(path, text)
-    return Done(found, path)
+    told.tell(config.ci, folder, found.report.gate, scorecard.short(found.report, found.retentions))
+    return Done(found, path, None if page is None else folder / PAGE)
 
 
 def render(found: Gathered) -> str:
@@ -68,3 +80,16 @@ def render(found: Gathered) -> str:
         made=found.made,
     )
     return render(found.report, grounds)
+
+
+def render_page(found: Gathered) -> str:
+    """The text of `report.html`.
+
+    Raises:
+        ArtifactError: documents beside a comparison cannot be read, or are not its own.
+    """
+    from distill_eval.pipeline.samples import read_changed
+    from distill_eval.report.html.page import render as render_html
+
+    flips = {where: read_changed(one, found.files[where].parent) for where, one in found.retentions.items()}
+    return render_html(found, flips)

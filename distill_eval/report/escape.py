@@ -54,13 +54,18 @@ def code_block(foreign: str, *, language: str = "") -> str:
 
     Control characters other than tab and line feed are shown as Python escapes, such as `\x1b`.
     """
-    shown = "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs") else _escaped_char(char)
-        for char in foreign
-    )
+    shown = visible(foreign)
     longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{shown}\n{fence}"
+
+
+def visible(foreign: str) -> str:
+    r"""The text with control characters other than tab and line feed as Python escapes, such as `\x1b`."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs") else _escaped_char(char)
+        for char in foreign
+    )
 
 
 def _escaped_char(char: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from distill_eval.report import escape, numbers
-from distill_eval.report.sections import folded, plain_table
+from distill_eval.report.sections import folded, plain_table, short_names
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.export import ExportRun
 from distill_eval.schema.quant import QuantRun
@@ -14,14 +14,22 @@ from distill_eval.schema.student import StudentInit
 Making = StudentInit | DistillRun | QuantRun | ExportRun
 
 
-def section(made: Mapping[str, Making], models: Mapping[str, str]) -> list[str]:
+def section(made: Mapping[str, Making], models: Mapping[str, str], names: Mapping[str, str]) -> list[str]:
     """A row for each step; nothing where none is known.
 
     Args:
-        made: Steps, by where their artifact was found.
-        models: Short name of the model that a step made, by the same; the artifact's own path where it has none.
+        made: Steps, by where their artifact was found; trainings by the short name of their model.
+        models: Short name of the model that a step made, by the same; one that was trained further has none.
+        names: From every name that an artifact has for a model to its short name.
     """
-    rows = [(models.get(where, where), *_told(one)) for where, one in made.items()]
+
+    def short(ref: str) -> str:
+        return names.get(ref) or short_names([ref])[ref]
+
+    rows = []
+    for where, one in made.items():
+        before, how, what = _told(one)
+        rows.append((models.get(where) or short(where.removesuffix("/student.json")), short(before), how, what))
     table = {
         heading: [escape.text(row[place]) for row in rows]
         for place, heading in enumerate(("model", "made from", "how", "what that did"))

@@ -10,6 +10,9 @@ from distill_eval.report.sections import folded, plain_table
 from distill_eval.schema.report import Report
 from distill_eval.schema.retention import Provenance, Retention
 
+IN_ORDER = ("run", "student", "distill", "quant", "export", "retention", "fidelity", "bench")
+"""Kinds of artifacts as they are made: a model first, then what was measured of it."""
+
 
 def how_to_repeat(report: Report, retentions: Mapping[str, Retention], made: Mapping[str, Provenance]) -> list[str]:
     """The sections.
@@ -19,7 +22,8 @@ def how_to_repeat(report: Report, retentions: Mapping[str, Retention], made: Map
         retentions: The comparisons, by where they were found.
         made: How each artifact was made, by where it was found.
     """
-    commands = list(dict.fromkeys(source.command for source in report.sources if source.command))
+    sources = sorted(report.sources, key=lambda source: IN_ORDER.index(source.kind))
+    commands = list(dict.fromkeys(source.command for source in sources if source.command))
     sections = [
         "## How to repeat this",
         escape.code_block("\n".join([*commands, report.provenance.command]), language="sh"),

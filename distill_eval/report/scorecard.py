@@ -6,13 +6,13 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from distill_eval.report import bench_rows, escape, fidelity, markdown, numbers, verdict
+from distill_eval.report import bench_rows, escape, fidelity, gate, markdown, numbers, verdict
 from distill_eval.report.decision import headline
 from distill_eval.report.frontier import beaten_by, point, speed_at
 from distill_eval.report.made import Making, section
 from distill_eval.report.repeat import how_to_repeat
 from distill_eval.report.rows import View, flips_cell, value_cell
-from distill_eval.report.scores import columns, left_out
+from distill_eval.report.scores import columns, missing
 from distill_eval.report.sections import findings, plain_table, with_notes
 from distill_eval.report.table import Cell, Column, grid
 from distill_eval.schema.bench import BenchRun
@@ -46,23 +46,28 @@ def render(report: Report, grounds: Grounds) -> str:
     """The whole text, ending in a newline; the same records give the same bytes."""
     entries, names = grounds.entries, grounds.names
     sections = [
-        _title(report),
-        _verdict(report),
-        *_criterion(grounds.retentions),
-        _table(report),
-        *_gate(report),
+        *_head(report, grounds.retentions),
         *_per_task(report, entries),
         *_flips(report, entries),
         *_frontier(report),
         *_speed(grounds.benches),
         *_fidelity(grounds.fidelities, names),
-        *section(grounds.makings, grounds.models),
+        *section(grounds.makings, grounds.models, names),
         *_details(grounds.retentions, names),
         findings(report.findings, fold=True),
         *how_to_repeat(report, grounds.retentions, grounds.made),
         HOW_TO_READ,
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def short(report: Report, retentions: Mapping[str, Retention]) -> str:
+    """The verdict, the gate and the table alone, for a page that has room for no more."""
+    return "\n\n".join(_head(report, retentions)) + "\n"
+
+
+def _head(report: Report, retentions: Mapping[str, Retention]) -> list[str]:
+    return [_title(report), _verdict(report), *_criterion(retentions), *_gate(report), _table(report)]
 
 
 def _title(report: Report) -> str:
@@ -88,16 +93,16 @@ def _criterion(retentions: Mapping[str, Retention]) -> list[str]:
 
 
 def _gate(report: Report) -> list[str]:
-    lines = [f"- **{result.verdict}** {escape.text(result.text)}" for result in report.gate]
-    return ["## Gate\n\n" + "\n".join(lines)] if lines else []
+    return [gate.section(report.gate)] if report.gate else []
 
 
 def _table(report: Report) -> str:
     table = columns(report, escape.text)
     shown = [column for column in table if not column.empty]
-    missing = left_out(column for column in table if column.empty)
-    said = [f"Speeds in the table are at {escape.text(report.load)}."] if report.load is not None else []
-    return "\n\n".join([*said, with_notes(grid(shown)), *([missing] if missing else [])])
+    left = "\n".join(f"- {line}" for line in missing(report, table))
+    before = [f"Speeds in the table are at {escape.text(report.load)}."] if report.load is not None else []
+    behind = [f"Not in the table, since no variant has it:\n\n{left}"] if left else []
+    return "\n\n".join([*before, with_notes(grid(shown)), *behind])
 
 
 # ---- per task

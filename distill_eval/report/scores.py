@@ -17,12 +17,13 @@ NATS = Scale(1, 5, "")
 TEXT_COLUMNS = frozenset({"variant", "engine", "verdict"})
 
 
-def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
+def columns(report: Report, show: Callable[[str], str], *, bold: bool = True) -> list[Column]:
     """Every column, also those without a value.
 
     Args:
         report: What was joined.
         show: Makes foreign text harmless for the medium.
+        bold: Whether verdicts, and what is slower, are in bold as markdown writes it.
     """
     teacher, load = report.variants[0], report.load
     makers: dict[str, Callable[[Variant], Cell]] = {
@@ -39,9 +40,9 @@ def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
         "TTFT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.ttft_p50_ms, one.ttft_p99_ms)),
         "TPOT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.tpot_p50_ms, one.tpot_p99_ms)),
         "throughput": lambda row: _throughput(row, load),
-        "speedup": lambda row: _speedup(row, load),
+        "speedup": lambda row: _speedup(row, load, bold=bold),
         "peak memory": lambda row: _plain(row, "peak_bytes", numbers.size),
-        "verdict": _verdict,
+        "verdict": lambda row: _verdict(row, bold=bold),
     }
     return [
         Column(key, tuple(make(row) for row in report.variants), numeric=key not in TEXT_COLUMNS)
@@ -49,23 +50,25 @@ def columns(report: Report, show: Callable[[str], str]) -> list[Column]:
     ]
 
 
-def left_out(empty: Iterable[Column]) -> str:
-    """What no variant has, and why, in place of columns of dashes."""
+def missing(report: Report, columns: Iterable[Column]) -> list[str]:
+    """What no variant has, and why not the students, in place of columns of dashes."""
     lines = []
-    for column in empty:
-        reasons = list(dict.fromkeys(note for cell in column.cells for note in cell.notes))
-        lines.append(f"- {column.header}: {'; '.join(reasons) or NO_REASON}")
-    return "Not in the table, since no variant has it:\n\n" + "\n".join(lines) if lines else ""
+    for column in columns:
+        if column.empty:
+            cells = [cell for cell, row in zip(column.cells, report.variants, strict=True) if row.role == "student"]
+            reasons = list(dict.fromkeys(note for cell in cells for note in cell.notes))
+            lines.append(f"{column.header}: {'; '.join(reasons) or NO_REASON}")
+    return lines
 
 
 def _missing(row: Variant, field: str) -> Cell:
     return Cell(numbers.UNDEFINED, (row.reasons.get(field, NO_REASON),), missing=True)
 
 
-def _verdict(row: Variant) -> Cell:
+def _verdict(row: Variant, *, bold: bool) -> Cell:
     """The verdict; the role of what is not judged."""
     if row.verdict is not None:
-        return Cell(f"**{row.verdict}**")
+        return Cell(f"**{row.verdict}**" if bold else row.verdict)
     return _missing(row, "verdict") if row.role == "student" else Cell(row.role)
 
 
@@ -137,7 +140,7 @@ def _throughput(row: Variant, load: str | None) -> Cell:
     return Cell(f"{numbers.fixed(speed.output_throughput, 1)} {unit}")
 
 
-def _speedup(row: Variant, load: str | None) -> Cell:
+def _speedup(row: Variant, load: str | None, *, bold: bool) -> Cell:
     speed = _at(row, load)
     if isinstance(speed, Cell):
         return speed
@@ -145,4 +148,4 @@ def _speedup(row: Variant, load: str | None) -> Cell:
         return Cell(bench_rows.BASELINE)
     if speed.speedup is None:
         return Cell(numbers.UNDEFINED, (speed.reason or NO_REASON,), missing=True)
-    return Cell(bench_rows.marked(speed.speedup, bold=True))
+    return Cell(bench_rows.marked(speed.speedup, bold=bold))

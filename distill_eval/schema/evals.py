@@ -140,3 +140,8 @@ class Sample:
     target: str
     responses: tuple[str, ...]
     """Per request, as JSON: `[log-likelihood, is_greedy]`, a log-likelihood, or the generated text."""
+    prompt: str | None = None
+    """The last 2,000 characters of what the models were given; `None` for a text that is scored as a whole, and in
+    samples that were kept before prompts were."""
+    options: tuple[str, ...] = ()
+    """Multiple choice only: what the prompt was continued with, each cut to 500 characters."""

@@ -14,6 +14,7 @@ SCHEMA_VERSION = 1
 
 Role = Literal["teacher", "student", "baseline"]
 Kind = Literal["retention", "fidelity", "bench", "distill", "student", "quant", "export", "run"]
+"""`run` is no source of numbers, only of the recipe: a run.json is written again after its report."""
 
 
 @record
@@ -88,7 +89,7 @@ class Variant:
     """Whether no other variant is at least as good in size, speed and retention and better in one; `None`: one of
     the three was not measured."""
     reasons: dict[str, str]
-    """By the name of a field above that is `None`: why, for the footnote."""
+    """By the name of a field above that is `None` or empty: why, for the footnote. An `Estimate` has its own."""
 
 
 @record

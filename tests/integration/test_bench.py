@@ -75,7 +75,8 @@ def test_the_same_again_from_its_timings_and_with_a_goodput(tmp_path, tokenizer,
     timings = f"--from={output / 'timings.parquet'}"
     assert cli.main(["bench", timings, f"--output-dir={other}"]) == 0
     assert (other / "bench.json").read_text() == (output / "bench.json").read_text()
-    assert cli.main(["bench", timings, f"--output-dir={other}", "--repeats=3", "--model=x"]) == 2
+    asked = ["--repeats=3", "--model=x", f"--output-dir={tmp_path / 'refused'}"]
+    assert cli.main(["bench", timings, *asked]) == 2
     assert "--model, --repeats: nothing would read them (--from: what was measured" in capsys.readouterr().err
     third = tmp_path / "good"
     assert cli.main(["bench", timings, f"--output-dir={third}", "--goodput=ttft:5000,tpot:0.001"]) == 0

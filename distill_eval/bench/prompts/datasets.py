@@ -8,7 +8,6 @@ from typing import Any
 
 from distill_eval.bench.prompts.asked import Asked, count
 from distill_eval.bench.prompts.files import local_file, text_of
-from distill_eval.calibration import TextSource, rows
 from distill_eval.errors import UsageError, boundary, require
 from distill_eval.schema.timing import Prompt
 
@@ -75,6 +74,8 @@ def first_message(value: Any) -> str | None:
 
 def _texts(asked: Asked) -> Iterator[str]:
     config = asked.config
+    from distill_eval.calibration import TextSource, rows  # imports torch
+
     text = TextSource(
         source=str(config.dataset_path),
         num_samples=asked.num,

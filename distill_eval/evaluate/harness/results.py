@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_eval.errors import TaskError, boundary
+from distill_eval.evaluate.harness.shown import shown
 from distill_eval.evaluate.kept import PlannedTask
 from distill_eval.schema.evals import GroupSpec, MetricKind, MetricRun, MetricSample, Sample
 
@@ -47,15 +48,12 @@ def score(task: Task, num_docs: int) -> tuple[tuple[MetricRun, ...], list[Sample
     Returns:
         The task's scores, computed by lm-eval's own aggregation, and its documents in order.
     """
-    from lm_eval.utils import handle_non_serializable, hash_string
-
-    name = task.task_name
     by_doc: dict[int, list[Instance]] = defaultdict(list)
     for instance in task.instances:
         by_doc[instance.doc_id].append(instance)
     raw: dict[tuple[str, str], list[Any]] = defaultdict(list)
     samples: list[Sample] = []
-    with boundary(TaskError, f"cannot score task {name!r}"):
+    with boundary(TaskError, f"cannot score task {task.task_name!r}"):
         task.apply_filters()
         per_doc: dict[int, list[MetricSample]] = defaultdict(list)
         docs = dict(task.doc_iterator(limit=num_docs))
@@ -69,19 +67,28 @@ def score(task: Task, num_docs: int) -> tuple[tuple[MetricRun, ...], list[Sample
                 per_doc[doc_id].extend(_metric_samples(task, doc, requests, filtered, metrics, filter_name))
         for doc_id, doc in docs.items():
             requests = sorted(by_doc[doc_id], key=lambda request: request.idx)
-            text = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
-            samples.append(
-                Sample(
-                    task=name,
-                    doc_id=doc_id,
-                    doc_hash=hash_string(text),
-                    num_options=num_options(task, doc),
-                    metrics=_complete(per_doc[doc_id], raw),
-                    target=str(task.doc_to_target(doc)),
-                    responses=tuple(json.dumps(response) for request in requests for response in request.resps),
-                )
-            )
+            samples.append(_sample(task, doc_id, doc, requests, _complete(per_doc[doc_id], raw)))
     return _metric_runs(task, raw), samples
+
+
+def _sample(
+    task: Task, doc_id: int, doc: Any, requests: Sequence[Instance], metrics: tuple[MetricSample, ...]
+) -> Sample:
+    from lm_eval.utils import handle_non_serializable, hash_string
+
+    offered = num_options(task, doc)
+    seen = shown(task.OUTPUT_TYPE, [request.args for request in requests], offered)
+    return Sample(
+        task=task.task_name,
+        doc_id=doc_id,
+        doc_hash=hash_string(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)),
+        num_options=offered,
+        metrics=metrics,
+        target=str(task.doc_to_target(doc)),
+        responses=tuple(json.dumps(response) for request in requests for response in request.resps),
+        prompt=seen.prompt,
+        options=seen.options,
+    )
 
 
 def num_options(task: Task, doc: Any) -> int | None:

@@ -62,7 +62,8 @@ def test_a_stage_that_failed_is_told_with_its_reason(compared):
         files={}, seconds=None, num_attempts=1, error="out of memory",
     )  # fmt: skip
     provenance = Provenance(command="", versions={}, hardware="cpu", git_commit="94bd4e3b6667-dirty")
-    record = RecipeRun(source="x.toml", recipe="", stages=(stage,), provenance=provenance)
+    own = replace(stage, name="report", status="unfinished", error=None)
+    record = RecipeRun(source="x.toml", recipe="", stages=(stage, own), provenance=provenance)
     run = compared._replace(kind="run", where="x/run.json", record=record)
     said = found(with_record(compared, "x/retention.json", findings=(), parity=()), run)
     assert said["high", "run"] == "The stage distill of x/run.json is failed: out of memory."

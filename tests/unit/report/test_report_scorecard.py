@@ -201,14 +201,23 @@ def test_commands_recipe_and_conditions_are_there(text):
 
 def test_how_each_model_was_made_is_a_row(text):
     rows = {row[0]: row[1:] for row in tables(text)["How the variants were made"][1:]}
-    assert list(rows) == ["x/prepared/student.json", "student", "baseline", "student-w8a8", "student-onnx"]
+    assert list(rows) == ["prepared", "student", "baseline", "student-w8a8", "student-onnx"]
     assert rows["student-w8a8"] == [
-        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "SmolLM2-135M",
         "W8A8 rtn: 210 layers, 9.72 bits per weight",
         "KL 0.0330 nats, same top token at 89.8 % of the held-out tokens",
     ]
-    assert rows["x/prepared/student.json"][1].startswith("4 layers kept, 2 dropped")
+    assert rows["prepared"][1].startswith("4 layers kept, 2 dropped")
     assert rows["baseline"][1].startswith("trained without its teacher: ")
+
+
+def test_commands_stand_in_the_order_in_which_they_were_run(examples):
+    told = story(examples)
+    quant = Source(kind="quant", path="x/q.json", digest="2" * 64, command="distill-eval quantize")
+    report = replace(told.report, sources=(*told.report.sources, quant))
+    made = told.grounds.made | {"x/q.json": OWN}
+    block = render(report, told.grounds._replace(made=made)).split("```sh\n")[1].split("\n```")[0]
+    assert [line.split()[1] for line in block.splitlines()] == ["quantize", "compare", "report"]
 
 
 def test_the_gate_is_told_line_by_line(text):
