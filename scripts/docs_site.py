@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ALONE = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """Files beside docs/ by the name that they have on the site; the others keep theirs."""
 BESIDE = ("serve/README.md", "reports/**/*.md", "reports/**/*.svg", "reports/**/*.png")
-LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^()\s]+)\)")
-CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+LINK = r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^()\s]+)\)"
+CODE_OR_LINK = re.compile(rf"^```.*?^```|{LINK}|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+"""A link may have code in its text; code with a link in it is none."""
 WIDTH = 100
 CLI, ARTIFACTS, PYTHON = "reference/cli.md", "reference/artifacts.md", "reference/python.md"
 
@@ -65,7 +66,7 @@ def turned(markdown: str, repo_path: str, site_path: str) -> str:
     """
 
     def turn(match: re.Match[str]) -> str:
-        target, mark, anchor = match["target"].partition("#")
+        target, mark, anchor = (match["target"] or "").partition("#")  # code has no target
         if not target or ":" in target:
             return match[0]
         wanted = posixpath.normpath(posixpath.join(posixpath.dirname(repo_path), target))
@@ -75,8 +76,7 @@ def turned(markdown: str, repo_path: str, site_path: str) -> str:
         where = posixpath.relpath(found, posixpath.dirname(site_path) or ".")
         return f"{match['image']}[{match['text']}]({where}{mark}{anchor})"
 
-    parts = CODE.split(markdown)
-    return "".join(part if place % 2 else LINK.sub(turn, part) for place, part in enumerate(parts))
+    return CODE_OR_LINK.sub(turn, markdown)
 
 
 def _on_site(repo_path: str) -> str | None:

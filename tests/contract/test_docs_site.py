@@ -17,7 +17,7 @@ def site(tmp_path_factory):
     """The built site; a link to nothing, or a page that the navigation lacks, would have ended the build."""
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -70,6 +70,7 @@ def test_every_artifact_and_its_fields_are_in_the_reference():
         ("[x](https://example.org/a.md)", "README.md", "index.md", "[x](https://example.org/a.md)"),
         ("[speed](#speed)", "README.md", "index.md", "[speed](#speed)"),
         ("[folder](benchmarks)", "README.md", "index.md", "folder"),
+        ("[`m`](docs/metrics.md) and `x`", "README.md", "index.md", "[`m`](metrics.md) and `x`"),
         ("`[m](docs/metrics.md)`", "README.md", "index.md", "`[m](docs/metrics.md)`"),
         ("[m](../metrics.md)", "docs/guides/bench.md", "guides/bench.md", "[m](../metrics.md)"),
         ("[r](../../reports/README.md)", "docs/guides/bench.md", "guides/bench.md", "[r](../reports/README.md)"),
