@@ -24,6 +24,7 @@ from distill_eval.schema.retention import Criterion, Entry, Estimate, Retention,
 
 NOT_THERE = "the documents of both runs (samples-*.jsonl) are not there"
 NO_COMMON = "the two runs have no document in common"
+APART = "independent estimates"
 NOT_WEIGHED = "how the group weighs its tasks is not known"
 
 
@@ -84,7 +85,9 @@ def _changed(before: Scored, after: Scored, old: Entry, new: Entry, level: float
     measured = _measured(before, after, old, new, level)
     if isinstance(measured, str):
         apart = difference_apart(old.student, new.student)
-        return replace(_change(old, new), difference=apart, reason=measured)
+        p_value = p_of_interval(apart, level)
+        test = None if p_value is None else APART
+        return replace(_change(old, new), difference=apart, test=test, p_value=digits(p_value), reason=measured)
     return _together(old, new, measured, level)
 
 
@@ -221,6 +224,20 @@ def difference_apart(before: Estimate, after: Estimate) -> Estimate:
         ci_high=digits(difference + math.hypot(new_high - after.value, before.value - low)),
         reason=before.reason or after.reason,
     )
+
+
+def p_of_interval(difference: Estimate, level: float) -> float | None:
+    """Two-sided p-value of no difference, below 1 - level exactly where the interval leaves 0 out.
+
+    From the distance to the end that lies towards 0 (Altman and Bland 2011, BMJ 343:d2304).
+    """
+    from scipy.special import ndtr, ndtri
+
+    value = difference.value
+    end = difference.ci_low if value is not None and value > 0 else difference.ci_high
+    if value is None or end is None or end == value:
+        return None
+    return float(2.0 * ndtr(-ndtri((1.0 + level) / 2.0) * value / (value - end)))
 
 
 def _change(old: Entry, new: Entry) -> TaskChange:

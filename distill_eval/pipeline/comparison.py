@@ -55,7 +55,6 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
 
     students, engines = config.students, config.engines
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
-    told.check(config.ci)
     folder = _writable_folder(config)
     _check_baselines(config, store)
     pairs = plan_parity(config, store)
@@ -108,8 +107,10 @@ def _announce_again(retention: Retention, progress: Progress) -> None:
 
 
 def _writable_folder(config: CompareConfig) -> Path:
+    """The output folder; refused before hours of work, as is a summary that nobody would see."""
     from distill_eval.store import check_folder
 
+    told.check(config.ci)
     folder = config.output_dir.expanduser()
     check_folder(folder)
     return folder

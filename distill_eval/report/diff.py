@@ -167,9 +167,8 @@ def _with_note(task: TaskChange) -> Cell:
 
 
 def _p_value(task: TaskChange) -> Cell:
-    if task.reason is not None:
-        return Cell(numbers.UNDEFINED, (APART + task.reason,))
-    return p_value_cell(task.p_adjusted, task.difference)
+    cell = p_value_cell(task.p_adjusted, task.difference)
+    return cell if task.reason is None else Cell(cell.text, (APART + task.reason,))
 
 
 def _flips(task: TaskChange) -> Cell:

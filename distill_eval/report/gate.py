@@ -47,6 +47,7 @@ def section(results: Sequence[RuleResult]) -> str:
 
 
 def lines(results: Sequence[RuleResult]) -> list[str]:
-    """A line per rule, and the verdict last."""
-    told = [f"{result.verdict}: {escape.clean(result.student)}: {escape.clean(result.text)}" for result in results]
+    """A line per rule, those that stop it last, and then the verdict: the end is what is on the screen."""
+    rows = [result for verdict in reversed(WORDS) for result in results if result.verdict == verdict]
+    told = [f"{result.verdict}: {escape.clean(result.student)}: {escape.clean(result.text)}" for result in rows]
     return [*told, f"Gate: {overall(results)}, {sentence(results)}"]

@@ -62,12 +62,12 @@ def render(report: Report, grounds: Grounds) -> str:
 
 
 def short(report: Report, retentions: Mapping[str, Retention]) -> str:
-    """The verdict, the gate and the table alone, for a page that has room for no more."""
+    """The verdict, the table and the gate alone, for a page that has room for no more."""
     return "\n\n".join(_head(report, retentions)) + "\n"
 
 
 def _head(report: Report, retentions: Mapping[str, Retention]) -> list[str]:
-    return [_title(report), _verdict(report), *_criterion(retentions), *_gate(report), _table(report)]
+    return [_title(report), _verdict(report), *_criterion(retentions), _table(report), *_gate(report)]
 
 
 def _title(report: Report) -> str:

@@ -35,7 +35,7 @@ class TaskChange:
     """Of the teacher, on all documents of the run."""
     retention_after: Estimate
     test: str | None
-    """The paired test that gave `p_value`."""
+    """What gave `p_value`: a paired test, or the interval of `independent estimates`."""
     p_value: float | None
     p_adjusted: float | None
     """Holm-adjusted over the tasks of this student."""

@@ -32,6 +32,7 @@ def compare(root, student, *extra):
         f"--student={root / student}",
         f"--tasks={TASKS}",
         f"--include-path={root / 'tasks'}",
+        "--limit=10",
         *extra,
     ]
 

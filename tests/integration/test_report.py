@@ -43,7 +43,7 @@ def rows(joined):
 def test_each_model_has_one_row_whatever_names_it(rows):
     assert list(rows) == [
         "SmolLM2-135M-Instruct", "w8a8", "w8a16", "w4a16", "w4a16-ar", "nf4", "int8", "onnx-fp32", "onnx-int8",
-        "onnx-int4", "onnx-int4-kq", "teacher-w8a8", "student", "student-w8a8",
+        "onnx-int4", "onnx-int4-kq", "teacher-w8a8", "student", "student-w8a8", "student-w4a16",
     ]  # fmt: skip
     assert [row.role for row in rows.values()] == ["teacher", *["student"] * 13]
 
@@ -74,7 +74,7 @@ def test_retention_above_chance_is_the_mean_of_the_tasks_that_have_a_chance(rows
 def test_speed_is_that_of_the_benchmark_and_what_was_not_measured_says_why(rows):
     row = rows["student-w8a8"]
     assert [speed.load for speed in row.speeds] == ["concurrency 1", "concurrency 4", "concurrency 16"]
-    assert row.speeds[2].speedup.value == pytest.approx(2.13, abs=0.005)
+    assert row.speeds[2].speedup.value == pytest.approx(1.75, abs=0.005)
     assert (row.bench_engine, row.verdict, row.engine) == ("vllm", None, None)
     assert row.reasons["verdict"] == "no comparison with the teacher has it (distill-eval compare)"
     assert rows["w8a8"].reasons["speeds"] == "no benchmark has it (distill-eval bench)"
@@ -99,7 +99,6 @@ def test_the_verdict_names_the_nearest_and_what_would_settle_it(joined):
 
 def test_what_lessens_the_trust_is_found(joined):
     found = [(one.weight, one.subject, one.text) for one in read(joined).findings]
-    assert ("high", "speed", "2026-11-26-smollm2-serving/bench.json ended before all of it was measured.") in found
     (flips,) = [text for _, subject, text in found if subject == "onnx-fp32" and "flips" in text]
     assert re.match(r"\d+ of 500 answers of the unquantized weights differ between transformers and onnx", flips)
     weights = [weight for weight, _, _ in found]
@@ -116,7 +115,7 @@ def test_sources_have_the_digest_of_their_file(joined):
 
 def test_the_page_has_one_table_with_every_variant_and_numbered_reasons(joined):
     text = (joined / "report.md").read_text()
-    assert text.startswith("# 13 variants beside the teacher `SmolLM2-135M-Instruct`\n\n> **Ship none of these yet.**")
+    assert text.startswith("# 14 variants beside the teacher `SmolLM2-135M-Instruct`\n\n> **Ship none of these yet.**")
     table = text.split("\n\n> ")[1].split("\n\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")]
     assert len(lines) == 2 + 14
@@ -168,7 +167,7 @@ def test_a_benchmark_alone_has_no_verdict(tmp_path):
     assert main(SERVING, "--output-dir", tmp_path / "out") == 0
     report = read(tmp_path / "out")
     assert report.verdict.startswith("There is no verdict: nothing was compared with the teacher.")
-    assert [row.retention.value for row in report.variants] == [1.0, None, None, None]
+    assert [row.retention.value for row in report.variants] == [1.0, *[None] * 4]
 
 
 # ---- what is refused

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from unit.compare.build import Column, Task, binary, evaluated, group, run, text
 
-from distill_eval.compare.across import NO_COMMON, NOT_THERE, Scored, changes, difference_apart
+from distill_eval.compare.across import NO_COMMON, NOT_THERE, Scored, changes, difference_apart, p_of_interval
 from distill_eval.compare.alike import findings, require_alike
 from distill_eval.errors import ArtifactError, NotComparableError
 from distill_eval.schema.retention import Estimate
@@ -58,14 +58,8 @@ def test_without_documents_two_independent_estimates_are_put_together():
     before, after = both({"arc": binary(OLD)}, {"arc": binary(NEW)}, {"arc": binary(TEACHER)}, samples=False)
     one = only(before, after)
     old, new = before.retention.entries[0].student, after.retention.entries[0].student
-    assert (one.num_pairs, one.reason, one.test, one.p_value, one.outcome, one.flips) == (
-        None,
-        NOT_THERE,
-        None,
-        None,
-        None,
-        None,
-    )
+    assert (one.num_pairs, one.reason, one.test, one.flips) == (None, NOT_THERE, "independent estimates", None)
+    assert one.outcome == "worse"  # the interval is below 0
     assert one.difference.value == pytest.approx(NEW.mean() - OLD.mean())
     assert one.difference.ci_low == pytest.approx(
         new.value - old.value - math.hypot(new.value - new.ci_low, old.ci_high - old.value)
@@ -84,6 +78,16 @@ def test_independent_estimates_as_published():
     found = difference_apart(wilson(48, 80), wilson(56, 70))
     assert found.value == pytest.approx(0.2)
     assert (found.ci_low, found.ci_high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_the_p_value_of_an_interval_is_that_of_the_test_it_comes_from():
+    """0.05 on the border, and of a normal estimate that of its z: 3 standard errors are 0.0027."""
+    half = 1.959963984540054
+    assert p_of_interval(Estimate(value=half, ci_low=0.0, ci_high=2 * half), 0.95) == pytest.approx(0.05)
+    below = Estimate(value=-3.0, ci_low=-3 - half, ci_high=-3 + half)
+    assert p_of_interval(below, 0.95) == pytest.approx(2 * norm.sf(3))
+    assert p_of_interval(Estimate(value=0.0, ci_low=-1.0, ci_high=1.0), 0.95) == 1.0
+    assert p_of_interval(Estimate(value=0.1, reason="no interval"), 0.95) is None
 
 
 def test_other_documents_are_not_paired_and_common_ones_are():

@@ -69,3 +69,11 @@ def test_a_stage_that_failed_is_told_with_its_reason(compared):
     assert said["high", "run"] == "The stage distill of x/run.json is failed: out of memory."
     assert said["medium", "run"] == "94bd4e3b6667-dirty was a checkout with changes that no commit holds."
     assert said["low", "run"].startswith("The artifacts were made by 2 states of distill-eval: 94bd4e3b6667, ")
+
+
+def test_a_benchmark_that_was_interrupted_is_told():
+    (bench,) = collect([REPORTS / "2026-11-26-smollm2-serving"])
+    assert ("high", "speed") not in found(bench)
+    assert found(with_record(bench, "b/bench.json", complete=False))["high", "speed"] == (
+        "b/bench.json ended before all of it was measured."
+    )

@@ -123,16 +123,15 @@ def test_a_row_per_task():
 
 
 def test_what_is_not_paired_says_why():
-    apart = task(num_pairs=None, num_docs_after=500, p_value=None, p_adjusted=None, outcome=None, flips=None,
-                 test=None, reason="the documents are not there")  # fmt: skip
+    apart = task(num_pairs=None, num_docs_after=500, flips=None, reason="the documents are not there")
     text = diff.render(made(apart))
     cells = row(text, "arc")
     assert (cells[2], cells[5], cells[8], cells[9], cells[10]) == (
         "1,000 / 500",
         "-3.0 pp [-4.2, -1.8] (1)",
+        "0.0002 (1)",
         "- (1)",
-        "- (1)",
-        "-",
+        "worse",
     )
     assert "- (1) not paired: the documents are not there" in text
     common = row(diff.render(made(task(num_pairs=500, num_docs_after=500, flips=None))), "arc")

@@ -48,9 +48,11 @@ def test_foreign_text_is_shown_and_never_markup():
     assert "\n" not in gate.lines([result("FAIL", HOSTILE)])[0]
 
 
-def test_lines_end_with_the_verdict():
-    assert gate.lines(MIXED)[1] == "FAIL: small: lost"
-    assert gate.lines(MIXED)[-1] == "Gate: FAIL, 1 of 4 rules is broken, 1 is inconclusive, 2 are kept"
+def test_lines_end_with_what_stops_it_and_the_verdict():
+    told = gate.lines(MIXED)
+    assert [line.partition(":")[0] for line in told] == ["PASS", "PASS", "INCONCLUSIVE", "FAIL", "Gate"]
+    assert told[-2] == "FAIL: small: lost"
+    assert told[-1] == "Gate: FAIL, 1 of 4 rules is broken, 1 is inconclusive, 2 are kept"
 
 
 # What the schemas of Ant and of Jenkins' xUnit plugin both know, by element.
