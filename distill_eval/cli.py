@@ -88,6 +88,10 @@ VERBS = {
         "distill_eval.bench.config:BenchConfig",
         "How fast models answer under load, each on the engine that serves it, measured in turn.",
     ),
+    "diff": (
+        "distill_eval.pipeline.diff:DiffConfig",
+        "What changed from one run to the next, document by document, and whether anything became worse.",
+    ),
     "serve": (
         "distill_eval.serving.options:ServeOptions",
         "Serve a model with vLLM's OpenAI-compatible interface, with settings that fit the model and this machine.",
@@ -110,6 +114,7 @@ RUN = {
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",
     "BenchConfig": "bench:bench",
+    "DiffConfig": "diff:diff",
     "ServeOptions": "serving:serve",
     "CacheListConfig": "cache:list_entries",
     "CachePruneConfig": "cache:prune_entries",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from distill_eval.engine import EngineChoice
 from distill_eval.errors import require, unknown
 from distill_eval.evaluate.options import EvaluateOptions
+from distill_eval.gate.options import CiOptions, GateOptions
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
 
@@ -51,8 +52,10 @@ class CompareConfig:
     """Instead: a task passes when student - teacher + margin is above 0, in the metric's own unit."""
     level: float = 0.95
     """Level of all confidence intervals."""
+    rules: GateOptions = GateOptions()
     gate: bool = False
     """Exit with 0 when every student passes, 3 when one fails, 4 when one is inconclusive."""
+    ci: CiOptions = CiOptions()
     output_dir: Path = field(default_factory=lambda: Path("retention"))
     """Where retention.json, samples-*.jsonl and report.md go."""
 
@@ -88,6 +91,7 @@ class CompareConfig:
         require(
             m is None or 0 <= m < math.inf, f"--margin {m}: expected 0 or more, e.g. 0.02 for two points of accuracy"
         )
+        self.rules.check("compare")
 
     @property
     def students(self) -> dict[ModelRef, ModelRef | None]:

@@ -45,7 +45,13 @@ KNOWN: dict[str, dict[str, str]] = {
         "output_dir": _ITSELF,
         "resume": "leave it out: a run goes on where it was",
     },
-    "compare": {"teacher": _ON_TOP, "student": _ITSELF, "baseline": _ON_TOP, "output_dir": _ITSELF},
+    "compare": {
+        "teacher": _ON_TOP,
+        "student": _ITSELF,
+        "baseline": _ON_TOP,
+        "ci": "leave it out: type `distill-eval report RUN --junit` once the run is done",
+        "output_dir": _ITSELF,
+    },
 }
 """Options of the stages that a recipe says once or the pipeline knows, and what to do instead."""
 SIZES = ("keep_layers", "drop_layers", "num_layers", "ffn_size", "hidden_size", "num_heads", "target_params", "ratio")

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from distill_eval.schema.answers import AnswersRun
 from distill_eval.schema.bench import BenchRun
+from distill_eval.schema.diff import Diff
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
 from distill_eval.schema.export import ExportRun
@@ -41,6 +42,7 @@ ARTIFACTS = {
     "answers.json": AnswersRun,
     "fidelity.json": Fidelity,
     "bench.json": BenchRun,
+    "diff.json": Diff,
     "report.json": Report,
 }
 

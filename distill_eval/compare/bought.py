@@ -14,8 +14,8 @@ from distill_eval.compare.entries import digits, estimate, judge
 from distill_eval.compare.evidence import Sampled
 from distill_eval.compare.gap import Gap, resampled_gap, sampled_gap
 from distill_eval.compare.measure import Measured
-from distill_eval.compare.significance import holm
-from distill_eval.schema.retention import Bought, Criterion, Entry, Estimate, Outcome
+from distill_eval.compare.significance import holm, outcome
+from distill_eval.schema.retention import Bought, Criterion, Entry, Estimate
 
 
 class Against(NamedTuple):
@@ -103,13 +103,7 @@ def adjusted(entries: Sequence[Entry], level: float) -> list[Entry]:
     for entry, p_value in zip(entries, p_values, strict=True):
         bought = entry.bought
         if bought is not None and p_value is not None:
-            outcome = _outcome(bought, p_value, level, higher_is_better=entry.higher_is_better)
-            bought = replace(bought, p_adjusted=digits(p_value), outcome=outcome)
+            found_out = outcome(bought.difference, p_value, level, higher_is_better=entry.higher_is_better)
+            bought = replace(bought, p_adjusted=digits(p_value), outcome=found_out)
         found.append(replace(entry, bought=bought))
     return found
-
-
-def _outcome(bought: Bought, p_adjusted: float, level: float, *, higher_is_better: bool) -> Outcome:
-    if p_adjusted >= 1.0 - level or not bought.difference.value:
-        return "unclear"
-    return "better" if (bought.difference.value > 0) == higher_is_better else "worse"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distill_eval.schema.retention import Estimate, Outcome
+
 
 def sign_test(num_better: int, num_worse: int) -> float:
     """Exact two-sided p-value that a document which changed is as likely to have become better as worse.
@@ -29,3 +31,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     adjusted = iter(multipletests(known, method="holm")[1])
     return [None if p is None else float(next(adjusted)) for p in p_values]
+
+
+def outcome(difference: Estimate, p_adjusted: float, level: float, *, higher_is_better: bool) -> Outcome:
+    """Whether a model is better or worse than another, where the adjusted p-value is below 1 - level, else unclear."""
+    if p_adjusted >= 1.0 - level or not difference.value:
+        return "unclear"
+    return "better" if (difference.value > 0) == higher_is_better else "worse"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from distill_eval.compare_config import NONE, CompareConfig
 from distill_eval.errors import UsageError
+from distill_eval.gate.options import CiOptions
+from distill_eval.pipeline import told
 from distill_eval.pipeline.parity import measure_parity, plan_parity
 from distill_eval.pipeline.samples import file_name, roles
 from distill_eval.record import to_json
@@ -17,6 +19,7 @@ from distill_eval.schema.model import ModelRef
 
 if TYPE_CHECKING:
     from distill_eval.evaluate.kept import PlannedTask, Progress, Scored
+    from distill_eval.schema.gate import RuleResult
     from distill_eval.schema.retention import Power, Retention
     from distill_eval.store import Store
 
@@ -26,6 +29,8 @@ class Compared(NamedTuple):
 
     retention: Retention
     report: Path
+    gate: tuple[RuleResult, ...]
+    """Rules that were asked for, with --gate or --junit the criterion too; empty without any."""
 
 
 def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Sequence[str]) -> Compared:
@@ -45,6 +50,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     from distill_eval.compare import Evaluated, check_margin, planned_power
     from distill_eval.compare import compare as compare_runs
     from distill_eval.evaluate.run import Session
+    from distill_eval.gate.judge import check_places
     from distill_eval.provenance import collect
 
     students, engines = config.students, config.engines
@@ -56,6 +62,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
 
     def announce(plan: dict[str, PlannedTask]) -> None:
         check_margin(config.criterion, {name: task.kind for name, task in plan.items()})
+        check_places(config.rules.rules, plan.keys(), "task")
         for name, (num_docs, kind) in plan.items():
             progress.say(_detectable(name, num_docs, planned_power(num_docs, kind=kind, level=config.level)))
         announced.update(plan)
@@ -74,17 +81,36 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         seed=options.seed,
         provenance=collect(argv, session.device),
     )
-    retention = replace(retention, parity=measure_parity(config, pairs, others[: len(students)], store, progress))
     if not announced:  # all of it was in the cache
-        for entry in {entry.task: entry for entry in retention.entries if entry.primary}.values():
-            power = planned_power(entry.num_pairs, kind=entry.kind, level=config.level)
-            progress.say(_detectable(entry.task, entry.num_pairs, power))
-    return Compared(retention, _write(folder, retention, scored))
+        _announce_again(retention, progress)
+    retention = replace(retention, parity=measure_parity(config, pairs, others[: len(students)], store, progress))
+    return _finished(config, folder, retention, scored)
+
+
+def _finished(config: CompareConfig, folder: Path, retention: Retention, scored: Sequence[Scored]) -> Compared:
+    """Judge the rules, write everything, and tell who was to be told."""
+    from distill_eval.report.markdown import short
+
+    gate = judge_comparison(config, retention)
+    report = _write(folder, retention, gate, scored)
+    told.tell(config.ci, folder, gate, short(retention, gate))
+    return Compared(retention, report, gate)
+
+
+def _announce_again(retention: Retention, progress: Progress) -> None:
+    """What each task can show, as it is said before a task is scored."""
+    from distill_eval.compare import planned_power
+
+    for entry in {entry.task: entry for entry in retention.entries if entry.primary}.values():
+        power = planned_power(entry.num_pairs, kind=entry.kind, level=retention.criterion.level)
+        progress.say(_detectable(entry.task, entry.num_pairs, power))
 
 
 def _writable_folder(config: CompareConfig) -> Path:
+    """The output folder; refused before hours of work, as is a summary that nobody would see."""
     from distill_eval.store import check_folder
 
+    told.check(config.ci)
     folder = config.output_dir.expanduser()
     check_folder(folder)
     return folder
@@ -107,13 +133,28 @@ def _check_baselines(config: CompareConfig, store: Store) -> None:
                 )
 
 
-def _write(folder: Path, retention: Retention, scored: Sequence[Scored]) -> Path:
+def judge_comparison(config: CompareConfig, retention: Retention) -> tuple[RuleResult, ...]:
+    """The rules that a comparison was asked to keep, judged; nothing where none was asked for.
+
+    Raises:
+        UsageError: a rule is for a task that there is none of.
+    """
+    from distill_eval.gate.facts import of_retention
+    from distill_eval.gate.judge import judge
+    from distill_eval.report.rows import labels
+
+    rules = config.rules.rules
+    asked = rules or config.gate or config.ci != CiOptions()
+    return judge(rules, of_retention(retention, labels(retention))) if asked else ()
+
+
+def _write(folder: Path, retention: Retention, gate: tuple[RuleResult, ...], scored: Sequence[Scored]) -> Path:
     """Write everything, the report last; at no time does a report stand beside facts of another run."""
     from distill_eval.report.markdown import render
     from distill_eval.store import remove, write_atomic
 
     report, facts = folder / "report.md", folder / "retention.json"
-    text, content = render(retention), to_json(retention)
+    text, content = render(retention, gate), to_json(retention)
     samples = dict(_sample_files(scored, len(retention.students)))
     remove([report, facts])
     for name, lines in samples.items():
@@ -138,9 +179,8 @@ def _sample_files(scored: Sequence[Scored], num_students: int) -> list[tuple[str
     from distill_eval.record import to_json_line
 
     files = []
-    num_baselines = len(scored) - 1 - num_students
-    for role, one in zip(roles(num_students, num_baselines), scored, strict=True):
-        for task, samples in one.samples.items():
-            text = "".join(to_json_line(sample) for sample in samples)
+    for role, one in zip(roles(num_students, len(scored) - 1 - num_students), scored, strict=True):
+        for task, documents in one.samples.items():
+            text = "".join(to_json_line(sample) for sample in documents)
             files.append((file_name(role, one.run.model.ref, task), text))
     return files

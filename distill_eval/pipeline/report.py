@@ -30,18 +30,23 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
     At no time does a text stand beside facts of another report.
 
     Raises:
-        UsageError: a run is not there, or the output folder is that of an artifact.
+        UsageError: a run or a rule's task is not there, or the output folder is that of an artifact.
         ArtifactError: an artifact is missing, damaged, edited or of another version.
         NotComparableError: the runs do not belong together.
         StoreError: the output folder cannot be written.
     """
+    from distill_eval.pipeline import told
+    from distill_eval.pipeline.gates import gated
     from distill_eval.pipeline.gathered import gather
     from distill_eval.provenance import collect
     from distill_eval.report import scorecard
     from distill_eval.store import check_folder, remove, write_atomic
 
+    told.check(config.ci)
     folder = config.output_dir.expanduser()
     found = gather([run.expanduser() for run in config.runs], provenance=collect(argv, "no device"))
+    if config.judged is not None:
+        found = gated(found, config.judged)
     taken = {inner.resolve() for inner in found.folders} | {run.expanduser().resolve() for run in config.runs}
     require(
         folder.resolve() not in taken,
@@ -56,6 +61,7 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
     if page is not None:
         write_atomic(folder / PAGE, page)
     write_atomic(path, text)
+    told.tell(config.ci, folder, found.report.gate, scorecard.short(found.report, found.retentions))
     return Done(found, path, None if page is None else folder / PAGE)
 
 

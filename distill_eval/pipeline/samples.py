@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,18 @@ def file_name(role: str, ref: str, task: str) -> str:
 def roles(num_students: int, num_baselines: int) -> list[str]:
     """Of the teacher, the students and the baselines, in this order, as their files name them."""
     return ["teacher", *_numbered("student", num_students), *_numbered("baseline", num_baselines)]
+
+
+def read_student(folder: Path, retention: Retention, ref: str) -> dict[str, Sequence[Sample]]:
+    """A student's documents by task; a task whose file is not there is left out.
+
+    Raises:
+        ArtifactError: a file cannot be read, or a line is not a sample.
+    """
+    place = [student.ref for student in retention.students].index(ref)
+    role = roles(len(retention.students), 0)[1 + place]
+    paths = {task.task: folder / file_name(role, ref, task.task) for task in retention.tasks}
+    return {task: _read(path) for task, path in paths.items() if path.is_file()}
 
 
 def read_changed(retention: Retention, folder: Path) -> tuple[Changed, ...]:

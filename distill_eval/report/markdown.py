@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill_eval.report import bought, confidence, escape, numbers, parity, verdict
+from distill_eval.report import bought, confidence, escape, gate, numbers, parity, verdict
 from distill_eval.report.rows import View, columns, labels, ordered
 from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions, with_notes
 from distill_eval.report.table import grid
+from distill_eval.schema.gate import RuleResult
 from distill_eval.schema.retention import Entry, Retention, TaskFacts
 
 ALWAYS = (
@@ -28,12 +29,16 @@ ALWAYS = (
 """Columns of the main table that stay when they are empty (`variant` only with several students)."""
 
 
-def render(retention: Retention) -> str:
-    """The whole report, ending in a newline; the same record gives the same bytes."""
+def render(retention: Retention, rules: Sequence[RuleResult] = ()) -> str:
+    """The whole report, ending in a newline; the same record gives the same bytes.
+
+    `rules` are those of a gate, judged.
+    """
     view = View(show=escape.text, labels=labels(retention))
     sections = [
         _title(retention, view),
         _verdicts(retention, view),
+        *_gate(rules),
         *tables(retention, view),
         *parity.section(retention, view.labels),
         *confidence.section(retention, view.labels),
@@ -43,6 +48,23 @@ def render(retention: Retention) -> str:
         _how_to_read(retention),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def short(retention: Retention, rules: Sequence[RuleResult] = ()) -> str:
+    """The verdict, the gate and the main table alone, for a page that has room for no more."""
+    view = View(show=escape.text, labels=labels(retention))
+    primary = [entry for entry in retention.entries if entry.primary]
+    sections = [
+        _title(retention, view),
+        _verdicts(retention, view),
+        *_gate(rules),
+        _main_table(retention, primary, view),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _gate(rules: Sequence[RuleResult]) -> list[str]:
+    return [gate.section(rules)] if rules else []
 
 
 def _title(retention: Retention, view: View) -> str:

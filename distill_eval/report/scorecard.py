@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from distill_eval.report import bench_rows, escape, fidelity, markdown, numbers, verdict
+from distill_eval.report import bench_rows, escape, fidelity, gate, markdown, numbers, verdict
 from distill_eval.report.decision import headline
 from distill_eval.report.frontier import beaten_by, point, speed_at
 from distill_eval.report.made import Making, section
@@ -46,11 +46,7 @@ def render(report: Report, grounds: Grounds) -> str:
     """The whole text, ending in a newline; the same records give the same bytes."""
     entries, names = grounds.entries, grounds.names
     sections = [
-        _title(report),
-        _verdict(report),
-        *_criterion(grounds.retentions),
-        _table(report),
-        *_gate(report),
+        *_head(report, grounds.retentions),
         *_per_task(report, entries),
         *_flips(report, entries),
         *_frontier(report),
@@ -63,6 +59,15 @@ def render(report: Report, grounds: Grounds) -> str:
         HOW_TO_READ,
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def short(report: Report, retentions: Mapping[str, Retention]) -> str:
+    """The verdict, the table and the gate alone, for a page that has room for no more."""
+    return "\n\n".join(_head(report, retentions)) + "\n"
+
+
+def _head(report: Report, retentions: Mapping[str, Retention]) -> list[str]:
+    return [_title(report), _verdict(report), *_criterion(retentions), _table(report), *_gate(report)]
 
 
 def _title(report: Report) -> str:
@@ -88,8 +93,7 @@ def _criterion(retentions: Mapping[str, Retention]) -> list[str]:
 
 
 def _gate(report: Report) -> list[str]:
-    lines = [f"- **{result.verdict}** {escape.text(result.text)}" for result in report.gate]
-    return ["## Gate\n\n" + "\n".join(lines)] if lines else []
+    return [gate.section(report.gate)] if report.gate else []
 
 
 def _table(report: Report) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from distill_eval.record import record
 from distill_eval.schema.retention import Estimate, Verdict
 
-RuleName = Literal["min-retention", "max-size-ratio", "min-speedup", "max-harmful-flips", "max-regression"]
+RuleName = Literal["min-retention", "margin", "max-size-ratio", "min-speedup", "max-harmful-flips", "max-regression"]
 
 
 @record
@@ -15,10 +16,11 @@ class Rule:
     """One bound."""
 
     name: RuleName
-    """As the option says it. `min-retention`: student over teacher, task by task. `max-size-ratio`: bytes of the
-    weights over the teacher's. `min-speedup`: output throughput over the teacher's, under each load.
-    `max-harmful-flips`: share of a task's documents that the teacher got right and the student wrong.
-    `max-regression`: loss against the student before, in the metric's own unit."""
+    """As the option says it. `min-retention`: student over teacher, task by task. `margin`: loss against the teacher,
+    in the metric's own unit, task by task. `max-size-ratio`: bytes of the weights over the teacher's. `min-speedup`:
+    output throughput over the teacher's, under each load. `max-harmful-flips`: share of a task's documents that the
+    teacher got right and the student wrong. `max-regression`: loss against the student before, in the metric's own
+    unit."""
     bound: float
     where: str | None = None
     """A task (or, of `min-speedup`, a load's label) for which this bound holds instead of the general one."""
@@ -39,3 +41,15 @@ class RuleResult:
     measured) INCONCLUSIVE."""
     text: str
     """The verdict's reason in one line."""
+
+
+def overall(results: Iterable[RuleResult]) -> Verdict:
+    """FAIL if any fails, INCONCLUSIVE if any is or if there is none, else PASS.
+
+    No adjustment for their number is needed: a student that breaks a rule passes only by passing that one wrongly
+    (intersection-union test; Berger 1982, Technometrics 24:295-300).
+    """
+    found = {result.verdict for result in results}
+    if "FAIL" in found:
+        return "FAIL"
+    return "PASS" if found == {"PASS"} else "INCONCLUSIVE"

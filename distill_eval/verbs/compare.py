@@ -1,4 +1,4 @@
-"""The verb `compare`, and the exit code of a gate."""
+"""The verb `compare`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from distill_eval import pipeline
 from distill_eval.progress import ConsoleProgress
 from distill_eval.report.terminal import print_table
 from distill_eval.store import Store
+from distill_eval.verbs.gate import gate
 
 if TYPE_CHECKING:
     from distill_eval.compare_config import CompareConfig
-    from distill_eval.schema.retention import Retention
-
-GATE_EXIT = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}
 
 
 def compare(config: CompareConfig, argv: Sequence[str]) -> int:
@@ -24,11 +22,6 @@ def compare(config: CompareConfig, argv: Sequence[str]) -> int:
     with ConsoleProgress() as progress:
         done = pipeline.compare(config, store=Store(), progress=progress, argv=argv)
     print_table(done.retention, Console())
+    code = gate(done.gate, decides=config.gate, ci=config.ci)
     print(f"Report: {done.report}")
-    return gate(done.retention) if config.gate else 0
-
-
-def gate(retention: Retention) -> int:
-    """0 when every student passes, 3 when one fails, else 4."""
-    found = {verdict.verdict for verdict in retention.verdicts}
-    return next(GATE_EXIT[verdict] for verdict in ("FAIL", "INCONCLUSIVE", "PASS") if verdict in found)
+    return code

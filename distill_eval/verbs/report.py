@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from distill_eval.verbs.gate import gate
+
 if TYPE_CHECKING:
     from distill_eval.pipeline.report_config import ReportConfig
 
 
 def report(config: ReportConfig, argv: Sequence[str]) -> int:
-    """Join artifacts, and say what to ship."""
+    """Join artifacts, and say what to ship; with `--gate` the exit code is the verdict on the rules."""
     from distill_eval.pipeline.report import report as join
     from distill_eval.report.escape import clean
 
     done = join(config, argv=argv)
     Console().print(clean(done.gathered.report.verdict), markup=False, highlight=False)
+    code = gate(done.gathered.report.gate, decides=config.gate, ci=config.ci)
     print(f"Report: {done.report}")
     if done.page is not None:
         print(f"Page: {done.page}")
-    return 0
+    return code

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from distill_eval.errors import require
-from distill_eval.verbs.compare import gate
+from distill_eval.verbs.gate import gate
 
 if TYPE_CHECKING:
     from distill_eval.distill.config import DistillConfig
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def run_recipe(config: RunConfig, argv: Sequence[str]) -> int:
     """Run a recipe, or print its plan; where it has a gate, the exit code is the verdict."""
+    from distill_eval.pipeline.comparison import judge_comparison
     from distill_eval.pipeline.run import preview, run
     from distill_eval.recipe import Overrides, load
 
@@ -26,8 +27,10 @@ def run_recipe(config: RunConfig, argv: Sequence[str]) -> int:
         print("\n".join(preview(recipe, tools=_tools(argv))))
         return 0
     run(recipe, source=config.recipe, tools=_tools(argv))
-    gated = _show(recipe)
-    return 0 if gated is None else gate(gated)
+    retention = _show(recipe)
+    if retention is None or recipe.compare is None:
+        return 0
+    return gate(judge_comparison(recipe.compare, retention), decides=recipe.compare.gate)
 
 
 def run_chain(config: DistillConfig, argv: Sequence[str]) -> int:
@@ -56,7 +59,7 @@ def _tools(argv: Sequence[str]) -> Tools:
 
 
 def _show(recipe: Recipe) -> Retention | None:
-    """Print where the results are; the comparison, if it has a gate."""
+    """Print where the results are; the comparison, if there is one."""
     if recipe.distill is not None:
         print(f"Student: {recipe.links[-1].student}")
         if recipe.baseline:
@@ -76,4 +79,4 @@ def _show(recipe: Recipe) -> Retention | None:
     retention = from_json(Retention, facts.read_bytes(), source=str(facts))
     print_table(retention, Console())
     print(f"Report: {recipe.compare.output_dir / 'report.md'}")
-    return retention if recipe.compare.gate else None
+    return retention

@@ -221,7 +221,7 @@ def test_commands_stand_in_the_order_in_which_they_were_run(examples):
 
 
 def test_the_gate_is_told_line_by_line(text):
-    assert "- **PASS** min-speedup 1.5: student-w8a8 at concurrency 16 2.40x \\[2.20, 2.60\\]" in text
+    assert "| PASS    | student-w8a8 | min-speedup 1.5: student-w8a8 at concurrency 16 2.40x \\[2.20, 2.60\\] |" in text
 
 
 def test_foreign_text_is_never_markup(examples):
