@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 .PHONY: help venv demo test lint format
 
 help:
-	@echo "make demo    compare a real student with its teacher and write demo/report.md"
+	@echo "make demo    run the recipe smoke on a real model, from the student to demo/run/report"
 	@echo "make test    lint, types, layers and all tests (tests/real needs a Hub: see CONTRIBUTING.md)"
 	@echo "make lint    the static checks of make test alone"
 	@echo "make format  let ruff mend formatting and imports"

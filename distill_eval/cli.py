@@ -70,10 +70,14 @@ VERBS = {
     ),
     "run": (
         "distill_eval.pipeline.run_config:RunConfig",
-        "Run a recipe: from the teacher to the trained student and what it kept, each stage once.",
+        "Run a recipe: from the teacher to students, their variants and one report, each stage once.",
+    ),
+    "init": (
+        "distill_eval.pipeline.starter:InitConfig",
+        "Write a recipe with every stage and comments, to be changed and run.",
     ),
     "report": (
-        "distill_eval.pipeline.report_config:ReportConfig",
+        "distill_eval.report_config:ReportConfig",
         "Join what runs left of one teacher and its variants: one table, one verdict, what to ship.",
     ),
     "fidelity": (
@@ -110,6 +114,7 @@ RUN = {
     "ExportConfig": "variants:export",
     "QuantizeConfig": "variants:quantize",
     "RunConfig": "run:run_recipe",
+    "InitConfig": "run:init",
     "ReportConfig": "report:report",
     "FidelityConfig": "fidelity:fidelity",
     "PeekConfig": "fidelity:peek",

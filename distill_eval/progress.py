@@ -1,14 +1,25 @@
-"""How far an evaluation is, with an estimate of the time left, on standard error."""
+"""How far an evaluation or a run of several stages is, with an estimate of the time left, on standard error."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 30.0
 """Where standard error is not a terminal: a plain line now and then, not a bar."""
@@ -77,3 +88,51 @@ class ConsoleProgress:
 
     def _total(self) -> int:
         return max(1, sum(self._work.values()) * self._num_models)
+
+
+class _Left(ProgressColumn):
+    """Until a row's `ends`, on the clock of its task; nothing where that is not known."""
+
+    def render(self, task: Task) -> Text:
+        ends = task.fields["ends"]
+        return Text("" if ends is None else f"about {timedelta(seconds=max(0, round(ends - task.get_time())))} left")
+
+
+class RunProgress:
+    """Which stage of a run is at work, on a terminal; elsewhere the run's own lines say it."""
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console or Console(stderr=True)
+        """Shared with the bars of the stages, which stand below this one's row."""
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            _Left(),
+            console=self.console,
+            get_time=clock,
+            refresh_per_second=1,  # a benchmark's client runs beside it
+            disable=not self.console.is_terminal,
+        )
+        self._row = self._bar.add_task("", total=None, ends=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bar.stop()
+
+    def stage(self, number: int, num_stages: int, name: str, seconds_left: float | None) -> None:
+        """A stage begins.
+
+        Args:
+            number: Its place, from 1.
+            num_stages: Of the run.
+            name: For the row.
+            seconds_left: Until the end of the run; `None` where that is not known.
+        """
+        ends = None if seconds_left is None else self._bar.get_time() + seconds_left
+        self._bar.update(
+            self._row, description=f"[{number}/{num_stages}] {name}", completed=number - 1, total=num_stages, ends=ends
+        )

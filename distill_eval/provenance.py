@@ -59,17 +59,21 @@ def unpacking_version(folder: Path) -> str | None:
 
 def collect(argv: Sequence[str], device: str, packages: Sequence[str] = ()) -> Provenance:
     """How to repeat this run; `packages` are further ones of which the version matters."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    hardware = f"{device}, {platform.machine()}, {threads} threads" if device == "cpu" else device
     names = (*PACKAGES, *packages)
     return Provenance(
         command="distill-eval " + shlex.join(argv),
         versions={"python": platform.python_version()} | {name: package_version(name) for name in names},
-        hardware=hardware,
+        hardware=hardware(device),
         git_commit=_git_commit(),
     )
+
+
+def hardware(device: str) -> str:
+    """What computes, e.g. `cpu, x86_64, 2 threads`."""
+    threads = os.environ.get("OMP_NUM_THREADS") or str(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    return f"{device}, {platform.machine()}, {threads} threads" if device == "cpu" else device
 
 
 def _git_commit() -> str | None:

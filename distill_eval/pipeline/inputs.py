@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from distill_eval import checkpoint
+from distill_eval.engine import GENAI_CONFIG, graph_files
 from distill_eval.errors import DataError
 from distill_eval.evaluate.models import CONFIG_FILES, TOKENIZER_FILES
-from distill_eval.pipeline.plan import Config, Step, models, texts
+from distill_eval.pipeline.plan import Step
+from distill_eval.pipeline.reads import Config, models, texts
 from distill_eval.schema.model import ModelRef
 
 FileDigest = Callable[[Path], str]
 """SHA-256 of a file's content."""
 _AT = "@"
 _TO_READ = (".md", ".svg")
+_WRITTEN_ONCE = ("compare", "fidelity", "bench", "report")
+"""Stages whose texts nothing else writes."""
 
 
 def input_digests(config: Config, made: Collection[str], file_digest: FileDigest) -> dict[str, str | None]:
@@ -42,7 +46,7 @@ def input_digests(config: Config, made: Collection[str], file_digest: FileDigest
     return found
 
 
-def same(before: dict[str, str | None], now: dict[str, str | None]) -> bool:
+def same(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> bool:
     """Whether nothing is known to have changed; a Hub that cannot be reached changes nothing."""
     return before.keys() == now.keys() and all(_alike(before[name], now[name]) for name in now)
 
@@ -60,7 +64,8 @@ def files_of(step: Step, file_digest: FileDigest) -> dict[str, str]:
 
     Those are written again by `distill-eval curves`, and by whoever describes a model.
     """
-    paths = [path for path in _kept(step.folder) if step.stage == "compare" or path.suffix not in _TO_READ]
+    written_once = step.stage in _WRITTEN_ONCE
+    paths = [path for path in _kept(step.folder) if written_once or path.suffix not in _TO_READ]
     return {str(path.relative_to(step.folder)): file_digest(path) for path in paths}
 
 
@@ -75,8 +80,9 @@ def _model(name: str, role: str, file_digest: FileDigest) -> str:
     folder = checkpoint.locate(ref, checkpoint.SMALL_FILES, role=role)
     if folder != Path(ref.name).expanduser():
         return _known(ref, folder.name)  # a snapshot of the Hub's cache, named by its commit
-    small = {path for pattern in (*CONFIG_FILES, *TOKENIZER_FILES) for path in folder.glob(pattern)}
-    return f"sha256:{checkpoint.content_digest({*small, *checkpoint.weight_files(folder)}, file_digest)}"
+    small = {path for pattern in (*CONFIG_FILES, *TOKENIZER_FILES, GENAI_CONFIG) for path in folder.glob(pattern)}
+    weights = (*checkpoint.weight_files(folder), *graph_files(folder))
+    return f"sha256:{checkpoint.content_digest({*small, *weights}, file_digest)}"
 
 
 def _data(name: str, option: str, file_digest: FileDigest) -> str:

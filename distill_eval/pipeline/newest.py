@@ -10,6 +10,8 @@ from typing import NamedTuple
 from distill_eval import recipe as recipes
 from distill_eval.errors import UsageError
 from distill_eval.pipeline.state import MANIFEST, RECIPE
+from distill_eval.recipe.known import VARIANTS
+from distill_eval.recipe.recipe import STUDENT
 from distill_eval.record import from_json
 from distill_eval.schema.recipe import RecipeRun, links
 from distill_eval.schema.retention import Retention
@@ -69,9 +71,10 @@ def _trained(path: Path) -> Iterator[str]:
     said = from_json(RecipeRun, path.read_bytes(), source=str(path))
     recipe = recipes.resolve(tomllib.loads(said.recipe), source=str(path))
     yield recipe.teacher
-    done = {stage.folder for stage in said.stages if stage.status == "done"}
+    done = {stage.folder: stage for stage in said.stages if stage.status == "done"}
     for link in links(path.parent, recipe.chain):
         if str(link.student.relative_to(path.parent)) in done:
             yield str(link.student)
-    if recipe.distill is None:  # nothing is trained: the students are those that it compares
-        yield from recipe.compare.student if recipe.compare is not None else ()
+    if recipe.distill is None and recipe.compare is not None and STUDENT in recipe.models:
+        yield recipe.models[STUDENT]  # nothing is trained
+    yield from (str(path.parent / folder) for folder, stage in done.items() if stage.stage in VARIANTS)

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from distill_eval.bench.config import BenchConfig
 from distill_eval.compare_config import CompareConfig
 from distill_eval.distill.cache_config import CacheTeacherConfig
 from distill_eval.distill.config import DistillConfig, LossConfig
-from distill_eval.distill.data_config import DataConfig
+from distill_eval.errors import require
+from distill_eval.export.config import ExportConfig
+from distill_eval.fidelity.config import FidelityConfig
+from distill_eval.pipeline.reads import Config, models, texts
+from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.recipe import Recipe
 from distill_eval.record import flat, to_jsonable
+from distill_eval.report_config import ReportConfig
 from distill_eval.schema.recipe import Link, Stage
 from distill_eval.store import digest
 from distill_eval.student.config import PrepareConfig
 
-Config = PrepareConfig | CacheTeacherConfig | DistillConfig | CompareConfig
 _STAGES: dict[type[Config], Stage] = {
     PrepareConfig: "prepare",
     CacheTeacherConfig: "cache-teacher",
     DistillConfig: "distill",
+    QuantizeConfig: "quantize",
+    ExportConfig: "export",
     CompareConfig: "compare",
+    FidelityConfig: "fidelity",
+    BenchConfig: "bench",
+    ReportConfig: "report",
 }
 _NOT_THE_RESULT = (
     "output_dir",
+    "runs",
     "resume",
     "gate",
     "labels.measure_speed",
@@ -58,16 +69,37 @@ class Step(NamedTuple):
     def config_digest(self) -> str:
         """SHA-256 over its options, without those that name what is known by its content."""
         named = {*models(self.config), *texts(self.config), *_NOT_THE_RESULT}
+        if isinstance(self.config, ReportConfig):
+            named.remove("gate")  # a report says how its rules were judged
         said = flat(to_jsonable(self.config))
         return digest({name: value for name, value in said.items() if name not in named})
 
+    @property
+    def reads(self) -> tuple[tuple[str, str], ...]:
+        """Models, data and folders that it reads, each with the option that names it."""
+        named = {**models(self.config), **{option: (text,) for option, text in texts(self.config).items()}}
+        return tuple((option, ref) for option, refs in named.items() for ref in refs)
+
 
 def steps(recipe: Recipe) -> tuple[Step, ...]:
-    """What is to be done, in order."""
-    return tuple(_steps(recipe))
+    """What is to be done, in order.
+
+    Raises:
+        UsageError: a step would read what is made later, or by itself.
+    """
+    found = list(_students(recipe))
+    variants: tuple[QuantizeConfig | ExportConfig, ...] = (*recipe.quantize, *recipe.export)
+    for config in variants:
+        found.append(_reading(f"{_STAGES[type(config)]} {config.output_dir.name}", config, found))
+    for measured in (recipe.compare, recipe.fidelity, recipe.bench, recipe.report):
+        if measured is not None:
+            found.append(_reading(_STAGES[type(measured)], measured, found))
+    _check_order(found)
+    return tuple(found)
 
 
-def _steps(recipe: Recipe) -> Iterator[Step]:
+def _students(recipe: Recipe) -> Iterator[Step]:
+    """The steps that make and train students."""
     teacher, start = recipe.teacher, recipe.student or ""
     needs: tuple[str, ...] = ()
     for link in recipe.links:
@@ -90,8 +122,6 @@ def _steps(recipe: Recipe) -> Iterator[Step]:
             untaught = replace(trained.loss, alpha=LossConfig().alpha)  # it is not used: a change of it changes nothing
             yield Step("baseline", replace(trained, loss=untaught, baseline=True, output_dir=link.baseline), needs)
         teacher, needs = str(link.student), (f"{before}distill",)
-    if recipe.compare is not None:
-        yield _comparison(recipe, recipe.compare, start, needs)
 
 
 def _training(recipe: Recipe, link: Link, teacher: str, student: str) -> DistillConfig | None:
@@ -102,37 +132,21 @@ def _training(recipe: Recipe, link: Link, teacher: str, student: str) -> Distill
     return replace(recipe.distill, student=student, teacher=(teacher,), output_dir=link.student)
 
 
-def _comparison(recipe: Recipe, config: CompareConfig, start: str, needs: tuple[str, ...]) -> Step:
-    last = recipe.links[-1]
-    if recipe.distill is None:
-        return Step("compare", replace(config, student=(start,)), needs)
-    if not recipe.baseline:
-        return Step("compare", replace(config, student=(str(last.student),)), needs)
-    both = replace(config, student=(str(last.student),), baseline=(str(last.baseline),))
-    return Step("compare", both, (*needs, "baseline"))
+def _reading(name: str, config: Config, before: Sequence[Step]) -> Step:
+    """A step that needs whatever makes what it reads."""
+    made = {str(step.folder): step.name for step in before}
+    step = Step(name, config, ())
+    return step._replace(needs=tuple(dict.fromkeys(made[ref] for _, ref in step.reads if ref in made)))
 
 
-def models(config: Config) -> Mapping[str, tuple[str, ...]]:
-    """The models that a stage reads, by option."""
-    if isinstance(config, PrepareConfig):
-        return {"teacher": (config.teacher,)}
-    if isinstance(config, CacheTeacherConfig):
-        return {"teacher": (config.teacher,), "student": (config.student,)}
-    if isinstance(config, CompareConfig):
-        return {"teacher": (config.teacher,), "student": config.student, "baseline": config.baseline}
-    return {"teacher": config.teacher, "student": (config.student,)}
-
-
-def texts(config: Config) -> Mapping[str, str]:
-    """Data and folders that a stage reads, by option."""
-    found: dict[str, str | Path | None] = {}
-    if isinstance(config, PrepareConfig):
-        found = {"calibration": config.calibration}
-    elif isinstance(config, CompareConfig):
-        found = {"evaluation.include_path": config.evaluation.include_path}
-    else:
-        data: DataConfig = config.data
-        found = {"data.data": data.data, "data.validation_data": data.validation_data}
-        if isinstance(config, DistillConfig):
-            found |= {"cached_teacher": config.cached_teacher, "labels.test_data": config.labels.test_data}
-    return {option: str(value) for option, value in found.items() if value is not None}
+def _check_order(found: Sequence[Step]) -> None:
+    """Refuse a cycle: an input of the recipe that is one of its results."""
+    made = {step.folder.resolve(): step for step in found}
+    for step in found:
+        for option, ref in step.reads:
+            maker = made.get(Path(ref).expanduser().resolve())
+            require(
+                maker is None or found.index(maker) < found.index(step),
+                f"{step.name} reads {ref} ({option}), which {maker.name if maker else ''} makes in this run: a cycle. "
+                "Name another model or text, or another output_dir",
+            )

@@ -11,7 +11,7 @@ from distill_eval.record import to_json
 
 if TYPE_CHECKING:
     from distill_eval.pipeline.gathered import Gathered
-    from distill_eval.pipeline.report_config import ReportConfig
+    from distill_eval.report_config import ReportConfig
 
 ARTIFACT, PAGE = "report.json", "report.html"
 

@@ -14,10 +14,11 @@ from distill_eval.schema.model import ModelRef
 
 @record
 class RunConfig:
-    """Run a recipe's stages in order, from the teacher to the comparison."""
+    """Run a recipe's stages in order, from the teacher to the report."""
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
-    """A TOML file, or the name of a shipped recipe: classifier, fast, max-quality, progressive, small-gpu, smoke."""
+    """A TOML file, or the name of a shipped recipe: classifier, fast, half-depth, max-quality, progressive,
+    quantize-only, small-gpu, smoke."""
     teacher: str | None = None
     """The teacher, instead of the recipe's: Hub name, NAME@REVISION, or a folder."""
     data: str | None = None
@@ -25,7 +26,7 @@ class RunConfig:
     output_dir: Path | None = None
     """Where everything goes, instead of the recipe's folder (default: runs/RECIPE); the same command goes on in it."""
     dry_run: bool = False
-    """Print the plan, and what would be skipped; write nothing."""
+    """Print the plan with what each stage takes, and what would be skipped; write nothing."""
 
     def __post_init__(self) -> None:
         require(bool(self.recipe.strip()), "run: expected a recipe, e.g. distill-eval run smoke")

@@ -62,11 +62,7 @@ def prepare(config: QuantizeConfig, each: Each) -> Job:
         UsageError: what is asked does not fit the model, the text cannot be had, or a library is not installed.
         ModelError: the model cannot be had, or is quantized already.
     """
-    module, distribution = LIBRARIES[config.way]
-    require(
-        find_spec(module) is not None,
-        f"--scheme {config.scheme} needs {distribution}. Type: pip install 'distill-eval[quantize]'",
-    )
+    require_library(config)
     device = choose_device(config.device)
     ref = ModelRef.parse(config.model)
     small = checkpoint.locate(ref, checkpoint.SMALL_FILES, role="model")
@@ -89,6 +85,19 @@ def prepare(config: QuantizeConfig, each: Each) -> Job:
     samples = draw_pieces(_text(config), tokenizer)
     source = checkpoint.locate_with_weights(ref, checkpoint.SMALL_FILES, role="model")
     return Job(config, ref, source, layers, group_size, samples, device, each)
+
+
+def require_library(config: QuantizeConfig) -> None:
+    """Refuse a scheme whose library is not installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    module, distribution = LIBRARIES[config.way]
+    require(
+        find_spec(module) is not None,
+        f"--scheme {config.scheme} needs {distribution}. Type: pip install 'distill-eval[quantize]'",
+    )
 
 
 def _text(config: QuantizeConfig) -> TextSource:

@@ -11,7 +11,7 @@ from distill_eval.schema.retention import Provenance
 SCHEMA = "distill-eval/run"
 SCHEMA_VERSION = 1
 
-Stage = Literal["prepare", "cache-teacher", "distill", "compare"]
+Stage = Literal["prepare", "cache-teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report"]
 Status = Literal["done", "failed", "unfinished", "not run"]
 
 
@@ -55,7 +55,8 @@ class StageRun:
     """One stage of a recipe."""
 
     name: str
-    """Of the step: the stage, `baseline` for the training without a teacher, with the link in front in a chain."""
+    """Of the step: the stage, `baseline` for the training without a teacher, with the link in front in a chain; of a
+    variant the stage and the variant's name."""
     stage: Stage
     """The verb that does the same."""
     status: Status

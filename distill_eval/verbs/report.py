@@ -10,7 +10,7 @@ from rich.console import Console
 from distill_eval.verbs.gate import gate
 
 if TYPE_CHECKING:
-    from distill_eval.pipeline.report_config import ReportConfig
+    from distill_eval.report_config import ReportConfig
 
 
 def report(config: ReportConfig, argv: Sequence[str]) -> int:

@@ -18,7 +18,8 @@ NAMES = sorted(shipped())
 def test_it_resolves_and_reads_back_from_what_it_writes(name):
     recipe = load(name, GIVEN)
     assert resolve(tomllib.loads(recipe.to_toml()), source=name) == recipe
-    assert "distill" in {step.stage for step in steps(recipe)}
+    stages = {step.stage for step in steps(recipe)}
+    assert ("distill" in stages) == (name != "quantize-only")
     assert str(recipe.output_dir) == f"runs/{name}"
 
 
@@ -45,7 +46,19 @@ def test_their_settings():
     assert (small.distill.training.accumulate, small.distill.training.gradient_checkpointing) == (32, True)
     assert settings["classifier"].distill.labels.label_column == "label"
     assert settings["progressive"].chain == ("110M", "80M")
-    assert load("smoke", Overrides()).data.data == "fancyzhx/ag_news"  # needs nothing
+    smoke = load("smoke", Overrides())  # needs nothing
+    assert smoke.data.data == "fancyzhx/ag_news"
+    assert [step.name for step in steps(smoke)] == [
+        "prepare", "cache-teacher", "distill", "baseline", "quantize w8a8", "quantize w4a16", "export onnx-int4",
+        "compare", "fidelity", "bench", "report",
+    ]  # fmt: skip
+    half, alone = settings["half-depth"], settings["quantize-only"]
+    assert (half.prepare.keep_layers, half.baseline) == ("::2", True)
+    assert (half.quantize[0].model, half.fidelity.text) == ("runs/half-depth/student", "Salesforce/wikitext")
+    assert {config.model for config in (*alone.quantize, *alone.export)} == {"org/teacher"}
+    assert alone.compare.student == tuple(
+        f"runs/quantize-only/variants/{name}" for name in ("w8a8", "w4a16", "onnx-int8", "onnx-int4")
+    )
 
 
 def test_a_run_asks_for_a_recipe():

@@ -1,14 +1,19 @@
-"""What `make demo` makes before it compares: lm-eval's own tasks over local files, and the teacher's tokenizer."""
+"""What `make demo` makes before its recipe runs: lm-eval's tasks over local files, texts, the teacher's tokenizer."""
 
+import json
 import runpy
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import from_pypi
 import pytest
 from fakes.tiny_families import make_tokenizer
+
+from distill_eval.pipeline.plan import steps
+from distill_eval.recipe import Overrides, load
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 DEMO = runpy.run_path(str(SCRIPTS / "demo.py"))
@@ -73,13 +78,35 @@ def test_tasks_are_lm_evals_own_over_local_files(tmp_path, monkeypatch):
         assert {"acc", "acc_norm"} == set(task.aggregation())
 
 
-def test_every_layer_the_demo_keeps_exists():
-    from distill_eval.student.layers import parse_layers
+def test_the_demo_runs_the_shipped_recipe_on_local_files(tmp_path):
+    text = DEMO["recipe_text"](tmp_path, 7)
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "recipe.toml").write_text(text)
+    ours, shipped = load(str(tmp_path / "recipe.toml"), Overrides()), load("smoke", Overrides())
+    assert [step.name for step in steps(ours)] == [step.name for step in steps(shipped)]
+    assert (ours.output_dir, ours.compare.evaluation.limit) == (tmp_path / "run", 7)
+    assert ours.compare.evaluation.tasks == ("demo_arc_easy", "demo_piqa", "demo_sciq")
+    assert (ours.data.data, ours.fidelity.text) == tuple(
+        str(tmp_path / "data" / f"{name}.jsonl") for name in ("train", "held-out")
+    )
+    assert replace(ours.data, data="") == replace(shipped.data, data="")
 
-    kept = parse_layers(DEMO["KEEP_LAYERS"], 30)
-    assert f"-{len(kept)}-layers" in DEMO["STUDENT"]
-    assert kept[0] == 0
-    assert kept[-1] == 29
+
+def test_the_text_to_train_on_and_the_text_held_out_are_apart(tmp_path):
+    import pyarrow as pa
+
+    rows = [DOCUMENTS["hellaswag"] | {"ctx_b": f"he says {number}"} for number in range(DEMO["NUM_HELD_OUT"] + 2)]
+    table = pa.Table.from_pylist(rows)
+    with pa.OSFile(str(tmp_path / "hellaswag.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    DEMO["write_texts"](tmp_path)
+    held_out, train = (
+        [json.loads(line)["text"] for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("held-out", "train")
+    )
+    assert held_out[0] == "A man heats water. He says 0 drinks [laughs] it."
+    assert len(held_out) == DEMO["NUM_HELD_OUT"]
+    assert [text.split()[6] for text in train] == [str(DEMO["NUM_HELD_OUT"] + more) for more in (0, 1)]
 
 
 def test_data_that_is_there_is_not_fetched_again(tmp_path, capsys):

@@ -1,15 +1,13 @@
 """`distill-eval run` and `distill --chain` on tiny models: what is skipped, gone on with, stopped and begun again."""
 
 import json
-import os
-import random
-import re
 import shutil
 import signal
 import tomllib
 from pathlib import Path
 
 import pytest
+from fakes.runs import by_name, killed, recipe_text, record, skipped, tools, write, write_text
 from fakes.tiny_tasks import write_tasks
 from fakes.tiny_teachers import save_teacher
 from safetensors.torch import load_file
@@ -20,15 +18,10 @@ from distill_eval.cli import main, parse
 from distill_eval.errors import UsageError
 from distill_eval.pipeline.chain import chain_recipe
 from distill_eval.pipeline.run import run
-from distill_eval.pipeline.stages import Tools
-from distill_eval.progress import ConsoleProgress
 from distill_eval.recipe import Overrides, load
 from distill_eval.record import from_json
 from distill_eval.schema.distill import DistillRun
-from distill_eval.schema.recipe import RecipeRun
-from distill_eval.store import Store
 
-WORDS = ["bone", "heart", "liver", "first", "second", "who", "where", "answer", "long", "way"]
 STAGES = ["prepare", "cache-teacher", "distill", "baseline", "compare"]
 
 
@@ -38,9 +31,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("recipe")
     save_teacher("llama", root / "teacher")
     write_tasks(root / "tasks")
-    draw = random.Random(0)
-    lines = [" ".join(draw.choice(WORDS) for _ in range(draw.randint(4, 20))) for _ in range(120)]
-    (root / "text.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    write_text(root / "text.jsonl")
     return root
 
 
@@ -54,21 +45,7 @@ def recipe(place, **changes):
         "distill.training": 'steps = 4\nbatch_size = 2\neval_every = 2\nlearning_rate = 3e-3\ndevice = "cpu"',
         "compare.evaluation": f'tasks = ["tiny_mc"]\nlimit = 8\ninclude_path = "{place / "tasks"}"',
     } | changes
-    return "\n".join(f"[{name}]\n{text}" if name else text for name, text in tables.items() if text is not None) + "\n"
-
-
-def write(folder, text, name="tiny.toml"):
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(text)
-    return str(folder / name)
-
-
-def record(folder):
-    return from_json(RecipeRun, (folder / "run.json").read_bytes(), source="run.json")
-
-
-def by_name(folder):
-    return {stage.name: stage for stage in record(folder).stages}
+    return recipe_text(tables)
 
 
 def weights(folder):
@@ -100,10 +77,6 @@ def again(done, *options, text=None):
     if text is not None:
         path.write_text(text)
     return main(["run", str(path), "--output-dir", str(done / "out"), *options])
-
-
-def skipped(printed):
-    return [line.split("] ")[1].split(":")[0] for line in printed.splitlines() if "done before, skipped" in line]
 
 
 # ---- the whole way
@@ -141,25 +114,6 @@ def test_the_written_recipe_says_all(finished, capsys):
     assert (table["output_dir"], table["distill"]["loss"]["temperature"]) == (str(finished / "out"), 2.0)
     assert main(["run", str(written)]) == 0  # the same folder: nothing is left to do
     assert skipped(capsys.readouterr().out) == STAGES
-
-
-def killed(recipe, line):
-    """Run a recipe in a process of its own, which kills itself when it says a line; the signal, or 0 at the end."""
-    child = os.fork()
-    if child == 0:
-        try:
-            run(
-                recipe,
-                source="test",
-                tools=tools(lambda said: re.search(line, said) and os.kill(os.getpid(), signal.SIGKILL)),
-            )
-        finally:
-            os._exit(0)
-    return os.WTERMSIG(os.waitpid(child, 0)[1])
-
-
-def tools(say):
-    return Tools(store=Store(), say=say, progress=ConsoleProgress, argv=["run"])
 
 
 def test_a_run_killed_in_every_stage_ends_with_the_same_bits(finished, tmp_path):
@@ -233,9 +187,22 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(place, tmp_path, c
     assert [line.split(":")[0] for line in printed.splitlines() if not line.startswith(" ")] == [
         f"{place}. {name}" for place, name in enumerate(STAGES, start=1)
     ]
+    assert printed.count("time: - (no run of these options on this content and hardware is recorded here)") == 5
+    assert "In all" not in printed
     assert "training.learning_rate = 0.003" in printed
     assert "evaluation.tasks = tiny_mc" in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_how_long_a_stage_took_in_the_run_beside_it(done, capsys):
+    assert main(["run", str(done / "tiny.toml"), "--output-dir", str(done / "other"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    took = by_name(done / "out")
+    for name in STAGES:
+        assert f"time: about {took[name].seconds:.0f} s, as {done / 'out' / 'run.json'} measured" in printed
+    total = sum(stage.seconds for stage in took.values())
+    assert printed.splitlines()[-1] == f"     In all about {total:.0f} s for 5 stages"
+    assert not (done / "other").exists()
 
 
 # ---- what goes wrong

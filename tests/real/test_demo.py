@@ -10,12 +10,16 @@ DEMO = Path(__file__).resolve().parents[2] / "scripts" / "demo.py"
 
 
 def test_the_demo_ends_with_a_report(tmp_path):
-    command = [sys.executable, str(DEMO), "--limit", "3", "--folder", str(tmp_path / "demo")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=dict(os.environ))
+    demo = tmp_path / "demo"
+    command = [sys.executable, str(DEMO), "--limit", "3", "--folder", str(demo)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=dict(os.environ))
     assert done.returncode == 0, done.stdout + done.stderr
-    retention = json.loads((tmp_path / "demo" / "report" / "retention.json").read_text())
-    tasks = {entry["task"] for entry in retention["entries"]}
-    assert tasks == {"demo_arc_easy", "demo_piqa", "demo_sciq", "demo_hellaswag"}
+    retention = json.loads((demo / "run" / "compare" / "retention.json").read_text())
+    assert {entry["task"] for entry in retention["entries"]} == {"demo_arc_easy", "demo_piqa", "demo_sciq"}
     assert all(entry["num_pairs"] == 3 for entry in retention["entries"])
-    assert (tmp_path / "demo" / "report" / "report.md").read_text().startswith("# ")
-    assert str(tmp_path / "demo" / "report" / "report.md") in done.stdout
+    report = json.loads((demo / "run" / "report" / "report.json").read_text())
+    assert [variant["name"] for variant in report["variants"] if variant["role"] != "baseline"][1:] == [
+        "student", "w8a8", "w4a16", "onnx-int4",
+    ]  # fmt: skip
+    for text in ("report.md", "report.html"):
+        assert str(demo / "run" / "report" / text) in done.stdout

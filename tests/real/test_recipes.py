@@ -10,9 +10,11 @@ from distill_eval.pipeline.chain import planned_sizes
 from distill_eval.recipe import Overrides, load
 from distill_eval.record import from_json
 from distill_eval.schema.recipe import RecipeRun
+from distill_eval.schema.report import Report
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 NUM_PARAMETERS = 134_515_008
+LAYER = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 + 2 * 576  # q and o, k and v, the feed-forward's three, norms
 GIVEN = Overrides(teacher=MODEL, data="any/data")
 
 
@@ -36,22 +38,31 @@ def test_the_progressive_recipe_fits_its_teacher():
     assert found == (pytest.approx(110e6, rel=0.02), pytest.approx(80e6, rel=0.02))
 
 
+def test_the_half_depth_recipe_has_half_of_the_layers():
+    [found] = planned_sizes(load("half-depth", GIVEN))
+    assert found == NUM_PARAMETERS - 15 * LAYER
+
+
 def test_smoke_runs_to_its_report_and_once(tmp_path, capsys):
     out = tmp_path / "smoke"
     assert main(["run", "smoke", "--output-dir", str(out)]) == 0
-    assert "Report:" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"Report: {out / 'report' / 'report.md'}" in printed
     run = from_json(RecipeRun, (out / "run.json").read_bytes(), source="run.json")
-    assert [stage.status for stage in run.stages] == ["done"] * 5
+    assert [stage.status for stage in run.stages] == ["done"] * 11
     known = run.stages[0].input_digests
     assert known["teacher"].startswith(f"hub:{MODEL}@")
     assert known["calibration"].startswith("hub:fancyzhx/ag_news@")
     made = json.loads((out / "prepared" / "student.json").read_text())
-    assert made["student_num_parameters"] == pytest.approx(0.5 * NUM_PARAMETERS, rel=0.02)
+    assert made["student_num_parameters"] == NUM_PARAMETERS - 15 * LAYER
     trained = {name: json.loads((out / name / "distill.json").read_text()) for name in ("student", "baseline")}
     for found in trained.values():
         assert found["after"]["perplexity"] < found["before"]["perplexity"]
     assert trained["student"]["data"] == trained["baseline"]["data"]
-    [entry] = [e for e in json.loads((out / "compare" / "retention.json").read_text())["entries"] if e["primary"]]
-    assert (entry["task"], entry["num_pairs"]) == ("arc_easy", 10)
+    entries = [e for e in json.loads((out / "compare" / "retention.json").read_text())["entries"] if e["primary"]]
+    assert [(entry["task"], entry["num_pairs"]) for entry in entries] == [("arc_easy", 10)] * 4
+    report = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
+    sizes = {variant.name: variant.size_ratio for variant in report.variants}
+    assert sizes["w4a16"] < sizes["w8a8"] < sizes["student"] < sizes["teacher"] == 1
     assert main(["run", "smoke", "--output-dir", str(out)]) == 0
-    assert capsys.readouterr().out.count("done before, skipped") == 5
+    assert capsys.readouterr().out.count("done before, skipped") == 11

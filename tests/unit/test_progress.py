@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from distill_eval.progress import ConsoleProgress
+from distill_eval.progress import ConsoleProgress, RunProgress
 
 
 @pytest.fixture
@@ -47,3 +47,46 @@ def test_lines_come_now_and_then(progress, clock, capsys):
         clock[0] = float(second)
         progress.update("student", "a", second / 100)
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def watched(clock, **console):
+    file = io.StringIO()
+    return RunProgress(Console(file=file, width=100, **console), clock=lambda: clock[0]), file
+
+
+def test_a_run_shows_its_stage_and_the_time_left_on_a_terminal(clock):
+    view, file = watched(clock, force_terminal=True, color_system=None)
+    with view:
+        clock[0] = 100.0
+        view.stage(3, 9, "distill", 3700.0)
+        clock[0] = 160.0
+    last = file.getvalue().rpartition("[3/9] distill")[2]
+    assert "0:02:40" in last  # since the beginning
+    assert "about 1:00:40 left" in last
+
+
+def test_a_time_that_is_not_known_is_not_shown(clock):
+    view, file = watched(clock, force_terminal=True, color_system=None)
+    with view:
+        view.stage(1, 2, "prepare", None)
+    assert "[1/2] prepare" in file.getvalue()
+    assert "left" not in file.getvalue()
+
+
+def test_a_run_leaves_the_lines_alone_where_there_is_no_terminal(clock):
+    view, file = watched(clock, force_terminal=False)
+    with view:
+        view.stage(1, 2, "prepare", 10.0)
+    assert file.getvalue() == ""
+
+
+def test_an_evaluation_stands_below_its_run(clock):
+    """Both are on one console at once."""
+    view, file = watched(clock, force_terminal=True, color_system=None)
+    with view:
+        view.stage(2, 3, "compare", None)
+        with ConsoleProgress(view.console, clock=lambda: clock[0]) as progress:
+            progress.start({"a": 10}, num_models=1)
+            progress.update("student", "a", 0.5)
+    assert "[2/3] compare" in file.getvalue()
+    assert "student: a" in file.getvalue()

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from distill_eval.bench.config import BenchConfig
 from distill_eval.compare_config import CompareConfig
 from distill_eval.distill.cache_config import CacheTeacherConfig
 from distill_eval.distill.config import DistillConfig, LossConfig, TrainingConfig
 from distill_eval.errors import UsageError
+from distill_eval.export.config import ExportConfig
+from distill_eval.fidelity.config import FidelityConfig
+from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.recipe import KNOWN, SIZES, STAGES, Overrides, Recipe, load, resolve
+from distill_eval.report_config import ReportConfig
 from distill_eval.student.config import PrepareConfig
 
 FULL = """
@@ -90,7 +95,12 @@ def test_every_option_that_a_recipe_knows_is_one_of_its_stage():
         ("prepare", PrepareConfig),
         ("cache_teacher", CacheTeacherConfig),
         ("distill", DistillConfig),
+        ("quantize", QuantizeConfig),
+        ("export", ExportConfig),
         ("compare", CompareConfig),
+        ("fidelity", FidelityConfig),
+        ("bench", BenchConfig),
+        ("report", ReportConfig),
     ):
         assert KNOWN[stage].keys() <= {field.name for field in dataclasses.fields(config)}
     assert set(SIZES) <= {field.name for field in dataclasses.fields(PrepareConfig)}

@@ -1,11 +1,11 @@
 """The steps of a recipe, their order, and what they depend on."""
 
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from distill_eval.errors import UsageError
 from distill_eval.pipeline.plan import steps
 from distill_eval.recipe import resolve
 
@@ -63,9 +63,72 @@ def test_a_direct_recipe_is_one_link_without_a_number():
 
 
 def test_without_training_the_prepared_student_is_compared():
-    recipe = replace(read(DIRECT), distill=None, cache_teacher=None)
-    assert [step.name for step in steps(recipe)] == ["prepare", "compare"]
-    assert steps(recipe)[-1].config.student == ("out/prepared",)
+    found = steps(read(DIRECT.replace("[cache_teacher]\n[distill.loss]\nalpha = 0.6\n", "")))
+    assert [(step.name, step.needs) for step in found] == [("prepare", ()), ("compare", ("prepare",))]
+    assert found[-1].config.student == ("out/prepared",)
+
+
+WHOLE = (
+    DIRECT.replace("[cache_teacher]\n", "").replace("[prepare]", "baseline = true\n[prepare]")
+    + """
+[[quantize]]
+name = "w8a8"
+scheme = "W8A8"
+[[quantize]]
+name = "w4a16"
+scheme = "W4A16"
+[[export]]
+name = "onnx"
+[fidelity]
+text = "org/other"
+[bench]
+model = ["teacher", "student"]
+[report]
+"""
+)
+
+
+def test_a_step_needs_what_it_reads_and_no_more():
+    variants = ("quantize w8a8", "quantize w4a16", "export onnx")
+    assert {step.name: step.needs for step in steps(read(WHOLE))} == {
+        "prepare": (),
+        "distill": ("prepare",),
+        "baseline": ("prepare",),
+        "quantize w8a8": ("distill",),
+        "quantize w4a16": ("distill",),
+        "export onnx": ("distill",),
+        "compare": ("distill", *variants, "baseline"),
+        "fidelity": ("distill", *variants),
+        "bench": ("distill",),
+        "report": (),
+    }
+    assert [step.stage for step in steps(read(WHOLE))][3:] == [
+        "quantize", "quantize", "export", "compare", "fidelity", "bench", "report",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('teacher = "org/teacher"', 'teacher = "./out/student"'), r"prepare reads ./out/student \(teacher\), which"),
+        (('data = "org/text"', 'data = "out/bench"'), r"prepare reads out/bench \(calibration\), which bench makes"),
+        (
+            ('text = "org/other"', 'text = "out/fidelity"'),
+            r"fidelity reads out/fidelity \(text\), which fidelity makes",
+        ),
+    ],
+)
+def test_a_cycle_is_refused(change, said):
+    assert change[0] in WHOLE
+    with pytest.raises(UsageError, match=said):
+        steps(read(WHOLE.replace(*change)))
+
+
+def test_a_variants_options_repeat_that_variant_alone():
+    before = {step.name: step.config_digest for step in steps(read(WHOLE))}
+    changed = WHOLE.replace('scheme = "W4A16"', 'scheme = "W4A16"\ngroup_size = 64')
+    after = {step.name: step.config_digest for step in steps(read(changed))}
+    assert {name for name in before if before[name] != after[name]} == {"quantize w4a16"}
 
 
 @pytest.mark.parametrize(
