@@ -47,7 +47,11 @@ KNOWN: dict[str, dict[str, str]] = {
         "from_timings": "leave it out: a run measures; `distill-eval bench --from` computes again",
         "output_dir": _ITSELF,
     },
-    "report": {"runs": _ITSELF, "output_dir": _ITSELF},
+    "report": {
+        "runs": _ITSELF,
+        "publish": "leave it out: type `distill-eval report RUN --card` (or --push-to-hub ...) once the run is done",
+        "output_dir": _ITSELF,
+    },
 }
 """Options of the stages that a recipe says once or the pipeline knows, and what to do instead."""
 SIZES = ("keep_layers", "drop_layers", "num_layers", "ffn_size", "hidden_size", "num_heads", "target_params", "ratio")
