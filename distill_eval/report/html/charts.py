@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from distill_eval.report import numbers, training
-from distill_eval.report.axes import linear, logarithmic
+from distill_eval.report.axes import Axis, linear, logarithmic
 from distill_eval.report.escape import clean
 from distill_eval.report.frontier import speed_at
 from distill_eval.report.html.markup import Html, joined, tag
@@ -92,13 +92,13 @@ def forests(retention: Retention, names: Mapping[str, str], ship: str | None) ->
     values = [value for row in every for value in (row.value, row.low, row.high, row.level) if value is not None]
     if all(row.value is None for row in every):
         return Html()
-    axis = linear([100.0, *values], most=4)
+    axis = _within([100.0, *values])
     parts = []
     for place, decision in enumerate(retention.verdicts):
         name = clean(names.get(decision.student_ref, decision.student_ref))
         chart = RangeChart(
             f"What {name} keeps of each task",
-            f"task; retention in % with its {numbers.round_percent(retention.criterion.level)} interval, verdict",
+            f"task; retention in % with its {numbers.round_percent(retention.criterion.level)} interval",
             "student over teacher, %",
             rows[decision.student_ref],
             axis,
@@ -111,6 +111,14 @@ def forests(retention: Retention, names: Mapping[str, str], ship: str | None) ->
             _folded(_kept(name, decision), figure(svg, _caption(retention, decision.student_ref)), opened=opened)
         )
     return joined(parts)
+
+
+def _within(values: Sequence[float]) -> Axis:
+    """An axis that ends a little beyond the values, with ticks between."""
+    low, high = min(values), max(values)
+    beyond = max(0.5, (high - low) / 30)
+    ticks = (tick for tick in linear(values).ticks if low - beyond <= tick <= high + beyond)
+    return Axis(low - beyond, high + beyond, tuple(ticks))
 
 
 def _kept(name: str, decision: StudentVerdict) -> str:
@@ -137,7 +145,7 @@ def _forest_rows(retention: Retention, student_ref: str) -> tuple[Row, ...]:
     return tuple(
         Row(
             clean(entry.task),
-            f"{_percent(entry.retention).replace(' %', '')} {entry.verdict or ''}".strip(),
+            _percent(entry.retention).replace(" %", ""),
             _times_100(entry.retention.value),
             _times_100(entry.retention.ci_low),
             _times_100(entry.retention.ci_high),
