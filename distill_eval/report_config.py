@@ -31,7 +31,7 @@ class ReportConfig:
     """Folder for report.md and report.json."""
     html: bool = False
     """Write report.html, too: one page with charts, tables that sort, and the documents whose correctness changed."""
-    publish: PublishConfig = field(default_factory=PublishConfig)
+    publish: PublishConfig = PublishConfig()
 
     def __post_init__(self) -> None:
         require(bool(self.runs), "report: name the folder of a run, e.g. distill-eval report runs/smoke")

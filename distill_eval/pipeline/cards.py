@@ -122,7 +122,7 @@ def _mentioned(found: Gathered) -> Iterator[str]:
 def _made(found: Gathered, records: Mapping[str, T], name: str) -> T | None:
     """The record of the model of that name among those that lie in the folder of what they tell of."""
     for where, one in records.items():
-        if name in (found.names.get(posixpath.dirname(where)), found.names.get(posixpath.splitext(where)[0])):
+        if name in (found.models.get(where), found.names.get(posixpath.dirname(where))):
             return one
     return None
 

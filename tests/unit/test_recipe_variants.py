@@ -162,7 +162,7 @@ def test_what_a_run_does_not_measure_is_refused():
     )
     assert "bench.from_timings: leave it out" in refused(FULL, ("[bench]", '[bench]\nfrom_timings = "x"'))
     assert "fidelity.candidate: leave it out" in refused(FULL, ("[fidelity]", '[fidelity]\ncandidate = ["x/y"]'))
-    assert "report.publish: leave it out: type `distill-eval report RUN --card`" in refused(
+    assert "report.publish: leave it out: when the run is done, type `distill-eval report RUN --card`" in refused(
         FULL, ("[report]", "[report.publish]\ncard = true")
     )
     assert "report.runs: leave it out" in refused(FULL, ("[report]", '[report]\nruns = ["x"]'))
