@@ -30,6 +30,7 @@ def remarks(
         *_asked_otherwise(of(artifacts, Retention)),
         *_of_comparisons(artifacts, named),
         *_of_benches(artifacts, named, load),
+        *_on_two_engines(artifacts, named),
         *_of_models(artifacts, named),
         *_other_engines(rows),
         *_joined_by_name(named),
@@ -120,6 +121,18 @@ def _of_benches(artifacts: Sequence[Artifact], named: Named, load: str | None) -
                     f"({where}): speedups as near to 1 say nothing."
                 )
                 yield Finding(weight="medium", subject="speed", text=text)
+
+
+def _on_two_engines(artifacts: Sequence[Artifact], named: Named) -> Iterator[Finding]:
+    """Where a model was timed on another engine than the one in the table."""
+    first: dict[str, str] = {}
+    for where, run in of(artifacts, BenchRun).items():
+        for model in run.models:
+            name = named.names[model.ref]
+            engine = first.setdefault(name, model.engine)
+            if engine != model.engine:
+                text = f"It was timed on {model.engine} too ({where}); the table has what {engine} did."
+                yield Finding(weight="medium", subject=name, text=text)
 
 
 def _of_models(artifacts: Sequence[Artifact], named: Named) -> Iterator[Finding]:

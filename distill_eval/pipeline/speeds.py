@@ -25,10 +25,12 @@ class Benched(NamedTuple):
 
 
 def benched(benches: Mapping[str, BenchRun], named: Named) -> dict[str, Benched]:
-    """By a model's short name, its benchmark. The teacher may be in several, since it is the baseline of each.
+    """By a model's short name, its first benchmark.
+
+    The teacher may be in several, being the baseline of each, and another model in one for each engine.
 
     Raises:
-        NotComparableError: another model is in two.
+        NotComparableError: another model is in two on one engine, and they differ.
     """
     found: dict[str, Benched] = {}
     for where, run in benches.items():
@@ -36,10 +38,10 @@ def benched(benches: Mapping[str, BenchRun], named: Named) -> dict[str, Benched]
             name = named.names[model.ref]
             one = Benched(where, model, named.names[run.models[0].ref])
             before = found.setdefault(name, one)
-            if before.model != model and name != named.teacher:
+            if before.model != model and before.model.engine == model.engine and name != named.teacher:
                 raise NotComparableError(
-                    f"{model.ref} was benchmarked twice, on {before.model.engine} in {before.where} and on "
-                    f"{model.engine} in {where}: name one of the two"
+                    f"{model.ref} was benchmarked twice on {model.engine}, in {before.where} and in {where}: name one "
+                    f"of the two"
                 )
     return found
 

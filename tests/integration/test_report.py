@@ -23,6 +23,15 @@ def main(*words):
     return cli.main(["report", *map(str, words)])
 
 
+def said_by(folder):
+    """What a benchmark says, as plain dicts."""
+    return json.loads((folder / "bench.json").read_text())
+
+
+def names_of(folder):
+    return [model["name"] for model in said_by(folder)["models"]]
+
+
 def read(folder):
     return from_json(Report, (folder / "report.json").read_bytes(), source="report.json")
 
@@ -43,9 +52,9 @@ def rows(joined):
 def test_each_model_has_one_row_whatever_names_it(rows):
     assert list(rows) == [
         "SmolLM2-135M-Instruct", "w8a8", "w8a16", "w4a16", "w4a16-ar", "nf4", "int8", "onnx-fp32", "onnx-int8",
-        "onnx-int4", "onnx-int4-kq", "teacher-w8a8", "student", "student-w8a8", "student-w4a16",
+        "onnx-int4", "onnx-int4-kq", *names_of(SERVING)[1:],
     ]  # fmt: skip
-    assert [row.role for row in rows.values()] == ["teacher", *["student"] * 14]
+    assert {name: row.role for name, row in rows.items() if row.role != "student"} == {names_of(SERVING)[0]: "teacher"}
 
 
 def test_figures_are_those_of_the_artifacts(rows):
@@ -74,7 +83,9 @@ def test_retention_above_chance_is_the_mean_of_the_tasks_that_have_a_chance(rows
 def test_speed_is_that_of_the_benchmark_and_what_was_not_measured_says_why(rows):
     row = rows["student-w8a8"]
     assert [speed.load for speed in row.speeds] == ["concurrency 1", "concurrency 4", "concurrency 16"]
-    assert row.speeds[2].speedup.value == pytest.approx(1.75, abs=0.005)
+    said = next(model for model in said_by(SERVING)["models"] if model["name"] == "student-w8a8")["results"]
+    assert [speed.speedup.value for speed in row.speeds] == [one["output_throughput_speedup"]["value"] for one in said]
+    assert row.speeds[0].tpot_p99_ms == said[0]["metrics"]["tpot_ms"]["p99"]
     assert (row.bench_engine, row.verdict, row.engine) == ("vllm", None, None)
     assert row.reasons["verdict"] == "no comparison with the teacher has it (distill-eval compare)"
     assert rows["w8a8"].reasons["speeds"] == "no benchmark has it (distill-eval bench)"
@@ -115,10 +126,13 @@ def test_sources_have_the_digest_of_their_file(joined):
 
 def test_the_page_has_one_table_with_every_variant_and_numbered_reasons(joined):
     text = (joined / "report.md").read_text()
-    assert text.startswith("# 14 variants beside the teacher `SmolLM2-135M-Instruct`\n\n> **Ship none of these yet.**")
+    num = len(read(joined).variants)
+    assert text.startswith(
+        f"# {num - 1} variants beside the teacher `SmolLM2-135M-Instruct`\n\n> **Ship none of these yet.**"
+    )
     table = text.split("\n\n> ")[1].split("\n\n## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ")]
-    assert len(lines) == 2 + 15
+    assert len(lines) == 2 + num
     assert "- (1) the teacher is what others are measured by" in table
     assert "- gap recovered: " in table  # in nobody's row
     order = [
@@ -167,7 +181,7 @@ def test_a_benchmark_alone_has_no_verdict(tmp_path):
     assert main(SERVING, "--output-dir", tmp_path / "out") == 0
     report = read(tmp_path / "out")
     assert report.verdict.startswith("There is no verdict: nothing was compared with the teacher.")
-    assert [row.retention.value for row in report.variants] == [1.0, *[None] * 4]
+    assert [row.retention.value for row in report.variants] == [1.0] + [None] * (len(names_of(SERVING)) - 1)
 
 
 # ---- what is refused
@@ -209,6 +223,13 @@ def test_one_task_with_two_results_is_refused(tmp_path, capsys):
     assert "w8a8 was judged twice on lambada_openai, with different results: 100 documents, score 0.24 in " in said
 
 
+def test_a_benchmark_that_ended_early_is_a_finding(tmp_path):
+    early = edited(SERVING / "bench.json", tmp_path / "b" / "bench.json", lambda said: said.update(complete=False))
+    assert main(early, "--output-dir", tmp_path / "out") == 0
+    first = read(tmp_path / "out").findings[0]
+    assert (first.weight, first.text) == ("high", "b/bench.json ended before all of it was measured.")
+
+
 def test_the_same_comparison_twice_is_one(tmp_path):
     (tmp_path / "b").mkdir()
     shutil.copy(VARIANTS / "retention.json", tmp_path / "b")
@@ -240,7 +261,22 @@ def test_a_model_that_was_benchmarked_twice_is_refused(tmp_path, capsys):
 
     second = edited(SERVING / "bench.json", tmp_path / "b" / "bench.json", faster)
     code, said = refused(capsys, tmp_path / "out", SERVING, second)
-    assert (code, "./teacher-w8a8 was benchmarked twice, on vllm in " in said) == (1, True)
+    assert (code, "./teacher-w8a8 was benchmarked twice on vllm, in " in said) == (1, True)
+
+
+def test_a_model_that_was_timed_on_two_engines_stands_with_the_first_and_that_is_said(tmp_path):
+    def elsewhere(said):
+        for model in said["models"]:
+            model["engine"] = "hf"
+        said["models"][1]["results"][0]["metrics"]["output_throughput"] = 1.0
+
+    second = edited(SERVING / "bench.json", tmp_path / "b" / "bench.json", elsewhere)
+    assert main(SERVING, second, "--output-dir", tmp_path / "out") == 0
+    report = read(tmp_path / "out")
+    assert report.variants[1].bench_engine == "vllm"
+    assert report.variants[1].speeds[0].output_throughput != 1.0
+    (text,) = [one.text for one in report.findings if "timed on hf too" in one.text]
+    assert text == "It was timed on hf too (b/bench.json); the table has what vllm did."
 
 
 def test_an_older_schema_is_refused_with_both_versions(tmp_path, capsys):
