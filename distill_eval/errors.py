@@ -10,6 +10,7 @@
     ├── ArtifactError           a file of ours is missing, damaged or of another schema
     ├── NotComparableError      two runs differ in what must be equal
     ├── StageError              a stage of a recipe failed, and what needs it was not run
+    ├── PublishError            the Hub or a tracker does not take what it is sent
     └── StoreError              the cache or the output folder cannot be written
 
 A message says what happened, what was expected, and what to type next. Anything else that escapes is a bug
@@ -66,6 +67,10 @@ class NotComparableError(DistillEvalError):
 
 class StageError(DistillEvalError):
     """Raised when a stage of a recipe failed; the stages before it are kept."""
+
+
+class PublishError(DistillEvalError):
+    """Raised when the Hub or a tracker refuses what it is sent, or cannot be reached."""
 
 
 class StoreError(DistillEvalError):

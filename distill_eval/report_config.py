@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from distill_eval.errors import require
 from distill_eval.gate.options import CiOptions, GateOptions
+from distill_eval.publish_config import PublishConfig
 from distill_eval.record import record
 from distill_eval.schema.gate import Rule
 
@@ -30,6 +31,7 @@ class ReportConfig:
     """Folder for report.md and report.json."""
     html: bool = False
     """Write report.html, too: one page with charts, tables that sort, and the documents whose correctness changed."""
+    publish: PublishConfig = PublishConfig()
 
     def __post_init__(self) -> None:
         require(bool(self.runs), "report: name the folder of a run, e.g. distill-eval report runs/smoke")

@@ -122,7 +122,8 @@ def _with_teacher(mentions: Sequence[Mention], artifacts: Sequence[Artifact]) ->
     """The mentions with one that says which the teacher is, where no comparison does."""
     if any(mention.role == "teacher" for mention in mentions):
         return list(mentions)
-    for artifact in artifacts:
+    # A variant's original is a teacher only where nothing says of what that one is the student.
+    for artifact in sorted(artifacts, key=lambda one: isinstance(one.record, (QuantRun, ExportRun))):
         said, where = artifact.record, artifact.where
         if isinstance(said, Fidelity):
             teacher = _said(said.reference, where)

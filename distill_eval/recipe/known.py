@@ -7,6 +7,7 @@ VARIANTS = ("quantize", "export")
 """Stages of which a recipe has several, each under a name of its own."""
 _ON_TOP = "say it once, at the top of the recipe"
 _ITSELF = "leave it out: the run knows it"
+_AFTERWARDS = "leave it out: when the run is done, type `distill-eval report RUN --card`"
 _BY_NAME = "leave it out: `name` says it"
 _STARTED = "a recipe measures models that it starts itself; `distill-eval bench` takes servers that run already"
 KNOWN: dict[str, dict[str, str]] = {
@@ -47,7 +48,7 @@ KNOWN: dict[str, dict[str, str]] = {
         "from_timings": "leave it out: a run measures; `distill-eval bench --from` computes again",
         "output_dir": _ITSELF,
     },
-    "report": {"runs": _ITSELF, "output_dir": _ITSELF},
+    "report": {"runs": _ITSELF, "output_dir": _ITSELF, "publish": _AFTERWARDS},
 }
 """Options of the stages that a recipe says once or the pipeline knows, and what to do instead."""
 SIZES = ("keep_layers", "drop_layers", "num_layers", "ffn_size", "hidden_size", "num_heads", "target_params", "ratio")

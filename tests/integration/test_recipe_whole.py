@@ -171,7 +171,10 @@ def test_a_failed_variant_stops_what_reads_it_and_nothing_else(place, tmp_path, 
         "compare": "not run",
         "report": "done",
     }
-    assert (out / "report" / "report.md").is_file()
+    report = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
+    assert [(variant.name, variant.role) for variant in report.variants] == [
+        ("teacher", "teacher"), ("prepared", "student"),
+    ]  # fmt: skip
     changes["[quantize]"] = 'name = "w4a16"\nscheme = "W4A16"\ngroup_size = 64\ncalibration_samples = 2'
     write(tmp_path, recipe(place, **changes))
     assert main(["run", path, "--output-dir", str(out)]) == 0
@@ -196,12 +199,16 @@ def test_variants_of_a_model_without_a_student(place, tmp_path, capsys):
                 "data": f'data = "{place / "text.jsonl"}"\nmax_length = 32',
                 "[quantize]": 'name = "w8a16"\nscheme = "W8A16"\ncalibration_samples = 2\nheld_out_samples = 2',
                 "compare.evaluation": f'tasks = ["tiny_mc"]\nlimit = 8\ninclude_path = "{place / "tasks"}"',
+                "report": "gate = true",
+                "report.rules": "max_size_ratio = 0.1",
             }
         ),
     )
     out = tmp_path / "out"
-    assert main(["run", path, "--teacher", str(place / "teacher"), "--output-dir", str(out)]) == 0
-    assert f"Variant: {out / 'variants' / 'w8a16'}" in capsys.readouterr().out
+    assert main(["run", path, "--teacher", str(place / "teacher"), "--output-dir", str(out)]) == 3
+    printed = capsys.readouterr().out
+    assert f"Variant: {out / 'variants' / 'w8a16'}" in printed
+    assert "max-size-ratio 0.1" in printed
     retention = json.loads((out / "compare" / "retention.json").read_text())
     assert retention["teacher"]["ref"] == str(place / "teacher")
     assert [Path(model["ref"]).name for model in retention["students"]] == ["w8a16"]

@@ -162,6 +162,9 @@ def test_what_a_run_does_not_measure_is_refused():
     )
     assert "bench.from_timings: leave it out" in refused(FULL, ("[bench]", '[bench]\nfrom_timings = "x"'))
     assert "fidelity.candidate: leave it out" in refused(FULL, ("[fidelity]", '[fidelity]\ncandidate = ["x/y"]'))
+    assert "report.publish: leave it out: when the run is done, type `distill-eval report RUN --card`" in refused(
+        FULL, ("[report]", "[report.publish]\ncard = true")
+    )
     assert "report.runs: leave it out" in refused(FULL, ("[report]", '[report]\nruns = ["x"]'))
     labels = ("steps = 10", 'steps = 10\n[distill.labels]\nlabel_column = "label"')
     no_tasks = ('[compare.evaluation]\ntasks = ["arc_easy"]\n', "")
