@@ -25,7 +25,9 @@ from distill_eval.schema.retention import Criterion, Entry, Estimate, Retention,
 NOT_THERE = "the documents of both runs (samples-*.jsonl) are not there"
 NO_COMMON = "the two runs have no document in common"
 APART = "independent estimates"
+OTHER_TASKS = "the group has other tasks in the two runs"
 NOT_WEIGHED = "how the group weighs its tasks is not known"
+ABSENT = "the run after has none of it"
 
 
 class Scored(NamedTuple):
@@ -81,6 +83,44 @@ def changes(pairs: Sequence[tuple[Scored, Scored]], *, level: float) -> tuple[Ta
     return tuple(_tested(change, p, level) for change, p in zip(found.values(), adjusted, strict=True))
 
 
+def uncompared(before: Sequence[Scored], after: Sequence[Scored], found: Sequence[TaskChange]) -> dict[str, str]:
+    """The tasks that the verdict before rests on and `changes` did not find, each with why.
+
+    Args:
+        before: The student in every comparison before.
+        after: The student after in every comparison of its run.
+        found: What `changes` made of them.
+    """
+    compared = {change.task for change in found}
+    missing: dict[str, str] = {}
+    for side in before:
+        for (task, key), old in side.primary.items():
+            if task not in compared:
+                why = [_why(side, other, old, key) for other in after]
+                missing.setdefault(task, next((one for one in why if one is not None), ABSENT))
+    return missing
+
+
+def _why(before: Scored, after: Scored, old: Entry, key: Key) -> str | None:
+    """Why this comparison after has no counterpart; `None` where it does not have the task at all."""
+    keys = [other for task, other in after.primary if task == old.task]
+    if not keys:
+        return None
+    if key not in keys:
+        return f"its metric is {_metric(key)} before and {_metric(keys[0])} after"
+    unlike = unlike_tasks(before.retention, after.retention)
+    names = [name for name in dict.fromkeys([old.task, *before.leaves(old)]) if name in unlike]
+    if not names:
+        return OTHER_TASKS
+    told = "; ".join(unlike[name] if name == old.task else f"{name}: {unlike[name]}" for name in names)
+    return f"it was not scored alike in both runs: {told}"
+
+
+def _metric(key: Key) -> str:
+    metric, filter_name = key
+    return metric if filter_name == "none" else f"{metric} ({filter_name})"
+
+
 def _changed(before: Scored, after: Scored, old: Entry, new: Entry, level: float) -> TaskChange:
     measured = _measured(before, after, old, new, level)
     if isinstance(measured, str):
@@ -104,7 +144,7 @@ def _measured(before: Scored, after: Scored, old: Entry, new: Entry, level: floa
     if not names:
         return NOT_THERE
     if sorted(names) != sorted(after.leaves(new)):
-        return "the group has other tasks in the two runs"
+        return OTHER_TASKS
     paired = []
     for name in names:
         task = _paired(before, after, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from distill_eval.errors import NotComparableError
 from distill_eval.schema.retention import Finding, Retention, TaskFacts
 
@@ -53,17 +55,8 @@ def unlike_tasks(before: Retention, after: Retention) -> dict[str, str]:
 
 
 def findings(before: Retention, after: Retention) -> list[Finding]:
-    """What is left out, and what else differs."""
-    found = [
-        Finding(weight="high", subject=task, text=f"It was not scored alike in both runs and is left out: {what}.")
-        for task, what in unlike_tasks(before, after).items()
-    ]
-    tasks, others = ([task.task for task in run.tasks] for run in (before, after))
-    for when, only in (("before", sorted(set(tasks) - set(others))), ("after", sorted(set(others) - set(tasks)))):
-        if only:
-            more = f" and {len(only) - MAX_NAMED} more" if len(only) > MAX_NAMED else ""
-            text = f"Only the run {when} has {', '.join(only[:MAX_NAMED])}{more}: nothing is said about it."
-            found.append(Finding(weight="medium", subject="run", text=text))
+    """What else differs between them."""
+    found = []
     for field, what in (("engine_version", "engine"), ("lm_eval_version", "lm-eval"), ("dtype", "dtype")):
         old, new = getattr(before.manifest, field), getattr(after.manifest, field)
         if old != new:
@@ -93,5 +86,10 @@ def _differences(task: TaskFacts, other: TaskFacts) -> list[str]:
 
 
 def _named(run: Retention) -> str:
-    names = [task.task for task in run.tasks]
-    return ", ".join(names[:MAX_NAMED]) + (" ..." if len(names) > MAX_NAMED else "")
+    return listed([task.task for task in run.tasks])
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more

@@ -30,6 +30,8 @@ class Facts(NamedTuple):
     speeds: Sequence[Speed] = ()
     changes: Sequence[TaskChange] = ()
     """Against the student before."""
+    uncompared: Sequence[tuple[str | None, str]] = ()
+    """Tasks of the student before (`None`: all of them) that nothing after was held against, each with why."""
 
 
 def of_retention(retention: Retention, names: Mapping[str, str]) -> list[Facts]:

@@ -36,6 +36,7 @@ def judge(rules: Sequence[Rule], facts: Sequence[Facts]) -> tuple[RuleResult, ..
     tasks = {one.entry.task for each in facts for one in each.compared} | {
         change.task for each in facts for change in each.changes
     }
+    tasks |= {task for each in facts for task, _ in each.uncompared if task is not None}
     loads = {speed.load for each in facts for speed in each.speeds}
     check_places(rules, tasks, "task")
     check_places(rules, loads, "load")

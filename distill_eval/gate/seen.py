@@ -94,11 +94,12 @@ def _by_comparison(found: Seen, entry: Entry, *, own: bool) -> Seen:
 
 
 def _regressed(facts: Facts, rule: Rule) -> list[Seen]:
-    """The loss against the student before, task by task."""
-    return [
+    """The loss against the student before, task by task; a task that is gone is none that was kept."""
+    found = [
         _loss(change.task, change.difference, change.unit, rule, higher_is_better=change.higher_is_better)
         for change in facts.changes
     ]
+    return [*found, *(_unseen(why, task) for task, why in facts.uncompared)]
 
 
 def _loss(where: str, difference: Estimate, unit: str, rule: Rule, *, higher_is_better: bool) -> Seen:

@@ -85,7 +85,9 @@ def diff(config: DiffConfig, *, argv: Sequence[str]) -> Done:
     require_same_teacher(before, after)
     pairs = matched(before, after, (config.student_a, config.student_b))
     check_folder(folder)
-    found = held_against(before, after, pairs, config.judged, provenance=provenance)
+    found = held_against(
+        before, after, pairs, config.judged, chosen=config.student_a is not None, provenance=provenance
+    )
     path, text = folder / report.TEXT, report.render(found)
     remove([path])
     write_atomic(folder / report.ARTIFACT, to_json(found))

@@ -85,7 +85,7 @@ def _overview(one: StudentChange) -> str:
             "retention, mean over its run's tasks",
             value_cell(one.retention_before, numbers.RATIO),
             value_cell(one.retention_after, numbers.RATIO),
-            _step(one.retention_before, one.retention_after, numbers.difference_scale("share")),
+            _retention_step(one),
         ),
         (
             "verdict",
@@ -116,6 +116,13 @@ def _row(name: str, before: int | None, after: int | None, show: Callable[[int],
     if before and after is not None:
         change = Cell(f"{numbers.fixed(after / before, 3)}x")
     return name, shown[0], shown[1], change
+
+
+def _retention_step(one: StudentChange) -> Cell:
+    """None from one set of tasks to another: a student that is the same would seem to have changed."""
+    if one.retention_apart is not None:
+        return Cell(numbers.UNDEFINED, (one.retention_apart,))
+    return _step(one.retention_before, one.retention_after, numbers.difference_scale("share"))
 
 
 def _step(before: Estimate, after: Estimate, scale: numbers.Scale) -> Cell:

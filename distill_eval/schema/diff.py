@@ -75,6 +75,8 @@ class StudentChange:
     retention_before: Estimate
     """Of the teacher: the mean over the tasks of its run."""
     retention_after: Estimate
+    retention_apart: str | None
+    """Why no step is given from one to the other; `None`: they are means over the same tasks and documents."""
     verdict_before: Verdict | None
     verdict_after: Verdict | None
     kl_before: Estimate

@@ -25,12 +25,12 @@ def place(tmp_path_factory):
     return root
 
 
-def compare(root, student, *extra):
+def compare(root, student, *extra, tasks=TASKS):
     return [
         "compare",
         f"--teacher={root / 'teacher'}",
         f"--student={root / student}",
-        f"--tasks={TASKS}",
+        f"--tasks={tasks}",
         f"--include-path={root / 'tasks'}",
         "--limit=10",
         *extra,
@@ -195,7 +195,7 @@ def test_the_gate_is_on_what_became_worse(place, tmp_path):
     ]
     verdicts = {one["verdict"] for one in said}
     assert code == (3 if "FAIL" in verdicts else 4 if "INCONCLUSIVE" in verdicts else 0)
-    assert main(diff(place, tmp_path, "--gate", "--max-regression=1")) == 0
+    assert main(diff(place, tmp_path, "--gate", "--max-regression=0.999")) == 0
 
 
 def test_without_documents_it_says_so(place, tmp_path):
@@ -216,6 +216,75 @@ def test_a_reports_own_folder_has_no_tasks(place, tmp_path, capsys):
     assert (code, student["tasks"]) == (4, [])
     assert student["retention_before"]["value"] is not None
     assert "it was not compared with the student before" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def parts(place):
+    """The comparison of v1 in two, one for each task."""
+    for task in TASKS.split(","):
+        main(compare(place, "v1", f"--output-dir={place / 'parts' / task}", tasks=task))
+    return place / "parts"
+
+
+LOOSE = ("--gate", "--max-regression=0.999")
+
+
+def test_a_task_that_is_gone_is_inconclusive(parts, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["diff", str(parts), str(parts / "tiny_mc"), *LOOSE, f"--output-dir={out}"]) == 4
+    said = {one["where"]: (one["verdict"], one["text"]) for one in read(out / "diff.json")["gate"]}
+    assert said["tiny_mc"][0] == "PASS"
+    assert said["tiny_group"] == (
+        "INCONCLUSIVE",
+        "max-regression 0.999 on tiny_group: not measured: the run after has none of it",
+    )
+    (finding,) = read(out / "diff.json")["findings"]
+    assert finding["weight"] == "high"
+    assert finding["text"] == "Nothing is said about tiny_group: the run after has none of it."
+    (student,) = read(out / "diff.json")["students"]
+    assert student["retention_apart"] == "the two are means over different tasks"
+    assert "high: v1: Nothing is said about tiny_group" in capsys.readouterr().out
+
+
+def test_one_task_more_is_said_and_decides_nothing(parts, tmp_path):
+    out = tmp_path / "out"
+    assert main(["diff", str(parts / "tiny_mc"), str(parts), *LOOSE, f"--output-dir={out}"]) == 0
+    (finding,) = read(out / "diff.json")["findings"]
+    assert finding["text"] == "Nothing is said about tiny_group: the run before has none of it."
+
+
+def test_two_comparisons_before_and_one_after_are_all_held_against_each_other(place, parts, tmp_path):
+    out = tmp_path / "out"
+    assert main(["diff", str(parts), str(place / "runs" / "v1"), *LOOSE, f"--output-dir={out}"]) == 0
+    said = read(out / "diff.json")
+    assert said["findings"] == []
+    assert [one["verdict"] for one in said["gate"]] == ["PASS", "PASS"]
+    (student,) = said["students"]
+    assert student["retention_apart"] is None
+    assert student["retention_before"] == student["retention_after"]
+
+
+def test_other_shots_are_inconclusive(place, parts, tmp_path):
+    shots, out = tmp_path / "shots", tmp_path / "out"
+    main(compare(place, "v1", "--num-fewshot=1", f"--output-dir={shots}", tasks="tiny_mc"))
+    assert main(["diff", str(parts / "tiny_mc"), str(shots), *LOOSE, f"--output-dir={out}"]) == 4
+    (result,) = read(out / "diff.json")["gate"]
+    assert result["text"].endswith("not scored alike in both runs: few-shot examples 0 before and 1 after")
+
+
+def test_a_student_that_is_gone_is_inconclusive_unless_the_pair_was_named(place, tmp_path):
+    argv = compare(place, "v1", f"--output-dir={tmp_path / 'two'}")
+    argv[2] = f"--student={place / 'v1'},{place / 'v2'}"
+    main(argv)
+    out = tmp_path / "out"
+    command = ["diff", str(tmp_path / "two"), str(place / "runs" / "v1"), *LOOSE, f"--output-dir={out}"]
+    assert main(command) == 4
+    gone = read(out / "diff.json")["gate"][-1]
+    assert (gone["student"], gone["verdict"]) == ("v2", "INCONCLUSIVE")
+    assert gone["text"] == "max-regression 0.999: not measured: the run after has no student of this name"
+    assert read(out / "diff.json")["findings"][-1]["weight"] == "high"
+    assert main([*command, "--student-a=v1", "--student-b=v1"]) == 0
+    assert read(out / "diff.json")["findings"][-1]["weight"] == "low"
 
 
 def test_what_does_not_belong_together_is_refused(place, tmp_path, capsys):

@@ -8,7 +8,15 @@ import pytest
 from scipy.stats import binomtest, norm
 from unit.compare.build import Column, Task, binary, evaluated, group, run, text
 
-from distill_eval.compare.across import NO_COMMON, NOT_THERE, Scored, changes, difference_apart, p_of_interval
+from distill_eval.compare.across import (
+    NO_COMMON,
+    NOT_THERE,
+    Scored,
+    changes,
+    difference_apart,
+    p_of_interval,
+    uncompared,
+)
 from distill_eval.compare.alike import findings, require_alike
 from distill_eval.errors import ArtifactError, NotComparableError
 from distill_eval.schema.retention import Estimate
@@ -194,12 +202,50 @@ def test_what_is_left_out_is_said():
         {"arc": binary(TEACHER, changes=shots), "piqa": binary(TEACHER)},
     )
     assert changes([(before, after)], level=0.95) == ()
-    assert [(found.subject, found.text) for found in findings(before.retention, after.retention)] == [
-        ("arc", "It was not scored alike in both runs and is left out: few-shot examples 0 before and 5 after."),
-        ("run", "Only the run before has sciq: nothing is said about it."),
-        ("run", "Only the run after has piqa: nothing is said about it."),
-    ]
+    assert uncompared([before], [after], ()) == {
+        "arc": "it was not scored alike in both runs: few-shot examples 0 before and 5 after",
+        "sciq": "the run after has none of it",
+    }
+    assert findings(before.retention, after.retention) == []
     prompts = {"prompts_digest": "q"}
     other = scored({"arc": binary(NEW, changes=prompts)}, {"arc": binary(TEACHER, changes=prompts)})
     texts = {(found.subject, found.text.partition(":")[0]) for found in findings(before.retention, other.retention)}
     assert ("arc", "Its requests are not the same in both runs") in texts
+
+
+def test_a_task_whose_primary_metric_changed_is_left_out_with_both_names():
+    before = scored({"arc": binary(OLD)}, {"arc": binary(TEACHER)})
+
+    def other(right, **changes):
+        return {"arc": Task([Column(list(map(float, right)), **changes)])}
+
+    for changes_, said in (
+        ({"metric": "acc_norm"}, "its metric is acc before and acc_norm after"),
+        ({"filter": "strict"}, "its metric is acc before and acc (strict) after"),
+    ):
+        after = scored(other(NEW, **changes_), other(TEACHER, **changes_))
+        assert changes([(before, after)], level=0.95) == ()
+        assert uncompared([before], [after], ()) == {"arc": said}
+
+
+def test_what_another_comparison_of_the_run_has_is_not_left_out():
+    both_teacher = {"arc": binary(TEACHER), "sciq": binary(TEACHER)}
+    old = [scored({name: binary(OLD)}, {name: binary(TEACHER)}) for name in ("arc", "sciq")]
+    new = scored({"arc": binary(NEW), "sciq": binary(NEW)}, both_teacher)
+    found = changes([(one, new) for one in old], level=0.95)
+    assert [change.task for change in found] == ["arc", "sciq"]
+    assert uncompared(old, [new], found) == {}
+
+
+def test_a_group_that_a_task_keeps_apart_names_that_task():
+    groups = [group("mmlu", ["a", "b"])]
+    shots = {"num_fewshot": 5}
+
+    def side(right, **changes):
+        return {"a": binary(right[:150]), "b": binary(right[150:], changes=changes)}
+
+    before = scored(side(OLD), side(TEACHER), groups=groups)
+    after = scored(side(NEW, **shots), side(TEACHER, **shots), groups=groups)
+    assert uncompared([before], [after], ()) == {
+        "mmlu": "it was not scored alike in both runs: b: few-shot examples 0 before and 5 after"
+    }

@@ -52,6 +52,7 @@ def made(*tasks, **changes):
         size_bytes_after=160_000_000,
         retention_before=near(0.95, 0.02),
         retention_after=near(0.90, 0.02),
+        retention_apart=None,
         verdict_before="PASS",
         verdict_after="FAIL",
         kl_before=NO_KL,
@@ -158,3 +159,12 @@ def test_the_gate_stands_before_the_tables_and_the_findings_after():
 
 def test_without_tasks_nothing_is_claimed():
     assert "v2: no task was compared." in diff.render(made())
+
+
+def test_means_over_different_tasks_have_no_difference():
+    (student,) = made().students
+    assert "-5.0 pp" in row(diff.render(made()), "retention, mean over its run's tasks")
+    apart = replace(student, retention_apart="the two are means over different tasks")
+    text = diff.render(made(students=(apart,)))
+    assert "pp" not in row(text, "retention, mean over its run's tasks")
+    assert "the two are means over different tasks" in text
