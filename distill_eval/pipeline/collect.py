@@ -81,6 +81,11 @@ def collect(runs: Sequence[Path]) -> tuple[Artifact, ...]:
     return tuple(sorted(read, key=lambda one: kinds.index(one.kind)))
 
 
+def holds_artifacts(run: Path) -> bool:
+    """Whether a folder has files of artifacts below it, whether they can be read or not."""
+    return run.is_dir() and bool(_in_folder(run))
+
+
 def of(artifacts: Sequence[Artifact], cls: type[T]) -> dict[str, T]:
     """The records of one kind, by where they were found."""
     return {one.where: one.record for one in artifacts if isinstance(one.record, cls)}
@@ -106,12 +111,16 @@ def _files(run: Path) -> list[Path]:
         return [run]
     if not run.is_dir():
         raise UsageError(f"{run}: no such folder or file; expected that of a run, e.g. runs/smoke")
-    with boundary(ArtifactError, f"cannot look for artifacts in {run}"):
-        found = list(_below(run, DEEPEST))
+    found = _in_folder(run)
     if not found:
         made = ", ".join(f"{kind}.json ({schema.verb})" for kind, schema in SCHEMAS.items())
         raise ArtifactError(f"{run} holds no artifact: expected one of {made}, each written by `distill-eval` VERB")
     return found
+
+
+def _in_folder(run: Path) -> list[Path]:
+    with boundary(ArtifactError, f"cannot look for artifacts in {run}"):
+        return list(_below(run, DEEPEST))
 
 
 def _below(folder: Path, levels: int) -> Iterator[Path]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from distill_eval.errors import ArtifactError, NotComparableError, unknown
-from distill_eval.pipeline.collect import collect
+from distill_eval.errors import NotComparableError, unknown
+from distill_eval.pipeline.collect import collect, holds_artifacts
 from distill_eval.pipeline.gathered import gather
 from distill_eval.record import from_json
 from distill_eval.schema.diff import Side
@@ -55,7 +55,7 @@ def read_run(path: Path, provenance: Provenance) -> Run:
         NotComparableError: its artifacts do not belong together.
     """
     report = path / REPORT if path.is_dir() else path
-    if report.name == REPORT and report.is_file() and not _has_artifacts(path):
+    if report.name == REPORT and report.is_file() and not holds_artifacts(path):
         return _of_report(path, report)
     artifacts, found = collect([path]), gather([path], provenance=provenance)
     digests = "".join(one.digest for one in artifacts)
@@ -68,13 +68,6 @@ def read_run(path: Path, provenance: Provenance) -> Run:
         ),
         names=found.names,
     )
-
-
-def _has_artifacts(path: Path) -> bool:
-    try:
-        return path.is_dir() and bool(collect([path]))
-    except ArtifactError:
-        return False
 
 
 def _of_report(path: Path, file: Path) -> Run:

@@ -287,6 +287,20 @@ def test_a_student_that_is_gone_is_inconclusive_unless_the_pair_was_named(place,
     assert read(out / "diff.json")["findings"][-1]["weight"] == "low"
 
 
+def test_a_report_does_not_stand_in_for_artifacts_that_cannot_be_read(place, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(place / "runs" / "v1", run / "compare")
+    main(["report", str(run), f"--output-dir={tmp_path / 'report'}"])
+    shutil.copy(tmp_path / "report" / "report.json", run)
+    argv = ["diff", str(run), str(place / "runs" / "v1"), f"--output-dir={tmp_path / 'out'}"]
+    assert main(argv) == 0
+    retention = run / "compare" / "retention.json"
+    retention.write_text(retention.read_text()[:-100])
+    capsys.readouterr()
+    assert main(argv) == 1
+    assert "retention.json is not JSON" in capsys.readouterr().err
+
+
 def test_what_does_not_belong_together_is_refused(place, tmp_path, capsys):
     argv = compare(place, "v1", f"--output-dir={tmp_path / 'other'}")
     argv[1] = f"--teacher={place / 'v2'}"
