@@ -33,7 +33,8 @@ class GateOptions:
     max_size_ratio: float | None = None
     """Rule: bytes of the student's weights over the teacher's, at most this, e.g. 0.5."""
     min_speedup: float | None = None
-    """Rule: output throughput over the teacher's under every load that was measured, at least this, e.g. 1.5."""
+    """Rule: output throughput over the teacher's under every load but those of a set rate of requests, at least this,
+    e.g. 1.5."""
     max_harmful_flips: float | None = None
     """Rule: share of a task's documents that the teacher got right and the student wrong, at most this, e.g. 0.02."""
     max_regression: float | None = None
@@ -75,7 +76,7 @@ class GateOptions:
             can = JUDGED_BY[rule.name]
             require(
                 command in can,
-                f"--{_said(rule)}: {command} does not measure what this rule is about. Type it with {EXAMPLES[can[0]]}",
+                f"--{said(rule)}: {command} does not measure what this rule is about. Type it with {EXAMPLES[can[0]]}",
             )
 
 
@@ -91,7 +92,7 @@ class CiOptions:
     """Print a GitHub annotation for each rule that is not kept."""
 
 
-def _said(rule: Rule) -> str:
+def said(rule: Rule) -> str:
     """The rule as it was typed."""
     return f"{rule.name} {rule.bound:g}" if rule.where is None else f"rule {rule.where}:{rule.name}={rule.bound:g}"
 
@@ -136,4 +137,4 @@ def _check_bound(rule: Rule) -> None:
         fine, expected = 0 < rule.bound < math.inf, f"a number above 0, e.g. {'0.5' if 'max' in rule.name else '1.5'}"
     else:
         fine, expected = 0 <= rule.bound < math.inf, "0 or more, e.g. 0.01 for one point of accuracy"
-    require(fine, f"--{_said(rule)}: expected {expected}")
+    require(fine, f"--{said(rule)}: expected {expected}")

@@ -9,6 +9,7 @@ from distill_eval.gate.facts import Facts
 from distill_eval.report import numbers
 from distill_eval.schema.bench import Ratio
 from distill_eval.schema.gate import Rule, RuleName
+from distill_eval.schema.report import SET_RATE
 from distill_eval.schema.retention import Entry, Estimate, Verdict
 
 NO_COMPARISON = "no comparison has judged it"
@@ -141,9 +142,12 @@ def _sized(facts: Facts, rule: Rule) -> list[Seen]:
 
 
 def _sped(facts: Facts, rule: Rule) -> list[Seen]:
-    """The speedup under every load."""
+    """The speedup under every load, but for those of a set rate where another has one."""
+    speeds = facts.speeds
+    if rule.where is None and any(speed.speedup is not None for speed in speeds):
+        speeds = [speed for speed in speeds if speed.reason != SET_RATE]
     found = []
-    for speed in facts.speeds:
+    for speed in speeds:
         if speed.speedup is None:
             found.append(_unseen(speed.reason or NO_BENCHMARK, speed.load))
         else:

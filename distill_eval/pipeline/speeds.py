@@ -8,9 +8,8 @@ from typing import NamedTuple
 from distill_eval.errors import NotComparableError
 from distill_eval.pipeline.mentioned import Named
 from distill_eval.schema.bench import BenchedModel, BenchRun, LoadResult
-from distill_eval.schema.report import Speed
+from distill_eval.schema.report import SET_RATE, Speed
 
-SET_RATE = "at a set rate of requests throughput is that rate; the times tell"
 IS_TEACHER = "it is what others are measured by"
 
 

@@ -12,6 +12,9 @@ from distill_eval.schema.retention import Estimate, Finding, Provenance, Verdict
 SCHEMA = "distill-eval/report"
 SCHEMA_VERSION = 1
 
+SET_RATE = "at a set rate of requests throughput is that rate; the times tell"
+"""`Speed.reason` of a load that has no speedup to judge, as opposed to one that was not measured."""
+
 Role = Literal["teacher", "student", "baseline"]
 Kind = Literal["retention", "fidelity", "bench", "distill", "student", "quant", "export", "run"]
 """`run` is no source of numbers, only of the recipe: a run.json is written again after its report."""
