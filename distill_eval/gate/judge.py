@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-from distill_eval.errors import unknown
+from distill_eval.errors import require, unknown
 from distill_eval.gate.facts import Facts
+from distill_eval.gate.options import said
 from distill_eval.gate.seen import Seen, seen
 from distill_eval.schema.gate import Rule, RuleName, RuleResult
 from distill_eval.schema.retention import Criterion, Verdict
@@ -40,6 +42,7 @@ def judge(rules: Sequence[Rule], facts: Sequence[Facts]) -> tuple[RuleResult, ..
     loads = {speed.load for each in facts for speed in each.speeds}
     check_places(rules, tasks, "task")
     check_places(rules, loads, "load")
+    _check_shares(rules, facts)
     return tuple(result for one in facts for result in _judged(rules, one))
 
 
@@ -53,6 +56,30 @@ def check_places(rules: Sequence[Rule], places: Collection[str], what: str) -> N
         mine = (rule.name == "min-speedup") == (what == "load")
         if mine and rule.where is not None and places and rule.where not in places:
             unknown(f"{what} in --rule {rule.where}:{rule.name}={rule.bound:g}:", rule.where, places)
+
+
+def _check_shares(rules: Sequence[Rule], facts: Sequence[Facts]) -> None:
+    """Refuse a loss that may be all there is: a 1 is a slip for one point.
+
+    Raises:
+        UsageError: a bound is 1 or more of a score from 0 to 1.
+    """
+    units = {
+        "max-regression": {change.task: change.unit for each in facts for change in each.changes},
+        "margin": {one.entry.task: one.entry.unit for each in facts for one in each.compared},
+    }
+    for rule in rules:
+        special = {other.where for other in rules if other.name == rule.name and other.where is not None}
+        shares = [
+            task
+            for task, unit in units.get(rule.name, {}).items()
+            if unit == "share" and (task == rule.where if rule.where is not None else task not in special)
+        ]
+        require(
+            rule.bound < 1 or not shares,
+            f"--{said(rule)}: {shares[0] if shares else ''} is scored from 0 to 1, so every student would pass. "
+            f"Expected less than 1; for {rule.bound:g} points type --{said(replace(rule, bound=rule.bound / 100))}",
+        )
 
 
 def _judged(rules: Sequence[Rule], facts: Facts) -> list[RuleResult]:

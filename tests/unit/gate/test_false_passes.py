@@ -10,21 +10,19 @@ import numpy as np
 import pytest
 from unit.compare.build import binary, evaluated
 from unit.compare.build import run as compare_built
-from unit.gate.made import facts, rule, speed, with_speeds
+from unit.gate.made import change, facts, rule, speed, with_speeds
 
 from distill_eval.bench.ratios import ratio
 from distill_eval.compare.entries import estimate
 from distill_eval.compare.evidence import Interval, binary_evidence, real_evidence
 from distill_eval.gate.facts import Facts
 from distill_eval.gate.judge import judge
-from distill_eval.schema.diff import TaskChange
 from distill_eval.schema.gate import overall
 from distill_eval.schema.retention import Estimate, Flips
 
 STUDENTS = 4000
 MOST = 0.05
 LEAST = 0.012
-NOTHING = Estimate(value=None, reason="not simulated")
 
 
 def pairs(rng, num_docs, *, both, student_only, teacher_only):
@@ -118,31 +116,6 @@ def test_the_speedups_interval_is_that_of_the_benchmark():
     one = judge([rule("min-speedup", 1.0)], with_speeds(speed(1.4, 1.5, 1.7)))[0]
     found = ratio([1.4, 1.5, 1.7])
     assert (one.observed.value, one.observed.ci_low, one.observed.ci_high) == (found.value, found.ci_low, found.ci_high)
-
-
-def change(difference, *, unit="share", higher_is_better=True):
-    return TaskChange(
-        task="task",
-        metric="acc",
-        filter="none",
-        unit=unit,
-        higher_is_better=higher_is_better,
-        num_tasks=1,
-        num_docs_before=500,
-        num_docs_after=500,
-        num_pairs=500,
-        before=NOTHING,
-        after=NOTHING,
-        difference=difference,
-        retention_before=NOTHING,
-        retention_after=NOTHING,
-        test=None,
-        p_value=None,
-        p_adjusted=None,
-        outcome=None,
-        flips=None,
-        reason=None,
-    )
 
 
 def test_max_regression():

@@ -2,12 +2,13 @@
 
 import pytest
 from statsmodels.stats.proportion import proportion_confint
-from unit.gate.made import facts, retention, rule, speed, with_entry, with_speeds
+from unit.gate.made import change, facts, retention, rule, speed, with_entry, with_speeds
 
 from distill_eval.errors import UsageError
 from distill_eval.gate.facts import Facts
 from distill_eval.gate.judge import check_places, judge
 from distill_eval.schema.gate import overall
+from distill_eval.schema.report import SET_RATE
 from distill_eval.schema.retention import Estimate
 
 
@@ -147,6 +148,22 @@ def test_a_speedup_without_an_interval_passes_nothing():
     assert none.text.endswith("not measured: no benchmark measured its speed beside the teacher's")
 
 
+def test_a_set_rate_is_passed_over_where_another_load_has_a_speedup():
+    rate = speed(load="4 requests/s", reason=SET_RATE)
+    lost = speed(load="concurrency 8", reason="no repeat was measured to its end")
+    general = [rule("min-speedup", 1.5)]
+    judged_load = ("min-speedup", "concurrency 4", "PASS")
+    fast = speed(2.0, 2.1, 1.9, 2.0)
+    assert judged(general, with_speeds(rate, fast)) == [judged_load]
+    assert judged(general, with_speeds(rate, fast, lost))[1] == ("min-speedup", "concurrency 8", "INCONCLUSIVE")
+    assert judged(general, with_speeds(rate)) == [("min-speedup", "4 requests/s", "INCONCLUSIVE")]
+    named = [*general, rule("min-speedup", 1.5, "4 requests/s")]
+    assert judged(named, with_speeds(rate, fast)) == [
+        judged_load,
+        ("min-speedup", "4 requests/s", "INCONCLUSIVE"),
+    ]
+
+
 def test_a_student_without_a_comparison_is_not_passed_by_the_others():
     asked = judge([rule("min-retention", 0.9)], [Facts(student="new")])
     assert [(one.verdict, one.text) for one in asked] == [
@@ -185,3 +202,30 @@ def test_overall(verdicts, expected):
     one = only([], facts())
     results = [type(one)(**{**{f: getattr(one, f) for f in one.__slots__}, "verdict": verdict}) for verdict in verdicts]
     assert overall(results) == expected
+
+
+def test_a_task_or_a_student_before_that_is_gone_passes_no_rule_on_losses():
+    found = Facts(
+        student="small", changes=(change(task="arc"),), uncompared=(("sciq", "the run after has none of it"),)
+    )
+    gone = Facts(student="other", uncompared=((None, "the run after has no student of this name"),))
+    assert judged([rule("max-regression", 0.01)], [found, gone]) == [
+        ("max-regression", "arc", "PASS"),
+        ("max-regression", "sciq", "INCONCLUSIVE"),
+        ("max-regression", None, "INCONCLUSIVE"),
+    ]
+    named = judge([rule("max-regression", 0.01), rule("max-regression", 0.5, "sciq")], [found])
+    assert [one.text for one in named][1] == ("max-regression 0.5 on sciq: not measured: the run after has none of it")
+
+
+def test_a_bound_that_every_student_keeps_is_refused_where_the_score_is_a_share():
+    found = [Facts(student="small", changes=(change(task="arc"), change(task="wiki", unit="bits/byte")))]
+    said = r"--max-regression 1: arc is scored from 0 to 1, so every student would pass.*type --max-regression 0.01$"
+    with pytest.raises(UsageError, match=said):
+        judge([rule("max-regression", 1.0)], found)
+    with pytest.raises(UsageError, match=r"--rule arc:max-regression=2: .* type --rule arc:max-regression=0.02$"):
+        judge([rule("max-regression", 0.01), rule("max-regression", 2.0, "arc")], found)
+    own = [rule("max-regression", 1.0), rule("max-regression", 0.01, "arc")]
+    assert judged(own, found) == [("max-regression", "wiki", "PASS"), ("max-regression", "arc", "PASS")]
+    with pytest.raises(UsageError, match=r"--rule arc:margin=1: arc is scored from 0 to 1"):
+        judge([rule("margin", 1.0, "arc")], facts())
