@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from distill_eval.compare.alike import unlike_tasks
+from distill_eval.compare.apart import APART, difference_apart, p_of_interval
 from distill_eval.compare.entries import digits, judge
 from distill_eval.compare.groups import Key
 from distill_eval.compare.measure import Measured, measure_group, measure_task
@@ -24,7 +25,6 @@ from distill_eval.schema.retention import Criterion, Entry, Estimate, Retention,
 
 NOT_THERE = "the documents of both runs (samples-*.jsonl) are not there"
 NO_COMMON = "the two runs have no document in common"
-APART = "independent estimates"
 OTHER_TASKS = "the group has other tasks in the two runs"
 NOT_WEIGHED = "how the group weighs its tasks is not known"
 ABSENT = "the run after has none of it"
@@ -241,43 +241,6 @@ def _together(old: Entry, new: Entry, measured: Measured, level: float) -> TaskC
         p_value=digits(measured.p_value),
         flips=measured.flips,
     )
-
-
-def difference_apart(before: Estimate, after: Estimate) -> Estimate:
-    """After minus before, of independent estimates, with the interval made of theirs.
-
-    The distances from each estimate to the ends of its own interval are added in squares (Newcombe 1998, Statistics
-    in Medicine 17:873-890, method 10), so that a limited range keeps its effect.
-    """
-    if before.value is None or after.value is None:
-        return Estimate(value=None, reason=before.reason or after.reason)
-    difference = after.value - before.value
-    ends = (before.ci_low, before.ci_high, after.ci_low, after.ci_high)
-    low, high, new_low, new_high = ends
-    if low is None or high is None or new_low is None or new_high is None:
-        return Estimate(value=digits(difference), reason=before.reason or after.reason)
-    stderr = None if before.stderr is None or after.stderr is None else math.hypot(before.stderr, after.stderr)
-    return Estimate(
-        value=digits(difference),
-        stderr=digits(stderr),
-        ci_low=digits(difference - math.hypot(after.value - new_low, high - before.value)),
-        ci_high=digits(difference + math.hypot(new_high - after.value, before.value - low)),
-        reason=before.reason or after.reason,
-    )
-
-
-def p_of_interval(difference: Estimate, level: float) -> float | None:
-    """Two-sided p-value of no difference, below 1 - level exactly where the interval leaves 0 out.
-
-    From the distance to the end that lies towards 0 (Altman and Bland 2011, BMJ 343:d2304).
-    """
-    from scipy.special import ndtr, ndtri
-
-    value = difference.value
-    end = difference.ci_low if value is not None and value > 0 else difference.ci_high
-    if value is None or end is None or end == value:
-        return None
-    return float(2.0 * ndtr(-ndtri((1.0 + level) / 2.0) * value / (value - end)))
 
 
 def _change(old: Entry, new: Entry) -> TaskChange:

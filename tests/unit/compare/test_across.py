@@ -8,16 +8,9 @@ import pytest
 from scipy.stats import binomtest, norm
 from unit.compare.build import Column, Task, binary, evaluated, group, run, text
 
-from distill_eval.compare.across import (
-    NO_COMMON,
-    NOT_THERE,
-    Scored,
-    changes,
-    difference_apart,
-    p_of_interval,
-    uncompared,
-)
+from distill_eval.compare.across import NO_COMMON, NOT_THERE, Scored, changes, uncompared
 from distill_eval.compare.alike import findings, require_alike
+from distill_eval.compare.apart import difference_apart, p_of_interval
 from distill_eval.errors import ArtifactError, NotComparableError
 from distill_eval.schema.retention import Estimate
 
