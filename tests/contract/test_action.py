@@ -60,7 +60,7 @@ def run(tmp_path, code=0, **given):
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)]  # as GitHub starts `shell: bash`
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
-    return done.returncode, json.loads(seen.read_text()), outputs
+    return done.returncode, json.loads(seen.read_text()) if seen.exists() else None, outputs
 
 
 def test_every_input_is_used_and_every_one_that_is_used_is_declared():
@@ -117,6 +117,16 @@ def test_a_rule_with_a_blank_in_it_stays_whole(tmp_path):
     config = cli.parse(words)
     assert config.runs == (Path("runs/a"), Path("runs/b c"))
     assert outputs["report"] == "distill-eval/report.md"
+
+
+@pytest.mark.parametrize("given", [{"arguments": f"{COMPARE} 'x"}, {"arguments": COMPARE, "rules": '--rule "a'}])
+def test_a_quote_that_is_not_closed_runs_nothing(tmp_path, given):
+    assert run(tmp_path, **given) == (2, None, {"verdict": "ERROR"})
+
+
+def test_the_artifact_has_the_hidden_files_of_the_cards():
+    (upload,) = [step["with"] for step in STEPS if step.get("uses", "").startswith("actions/upload-artifact@")]
+    assert upload["include-hidden-files"] is True
 
 
 def test_a_diff_has_a_report_of_its_own_name_and_no_annotations_where_they_are_not_wanted(tmp_path):
