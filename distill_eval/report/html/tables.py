@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from distill_eval.report.html.markup import Html, joined, tag
 from distill_eval.report.table import Column, grid
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?=x?(?!\w))")
-"""A number on its own: not the one in `gsm8k`, but that in `1.9x`."""
+_NUMBER = re.compile(r"(?<![^\s(\[])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?=x?(?![\w-]|[.,]\d))")
+"""A number on its own: not the one in `gsm8k` or `task-2`, but that in `1.9x`."""
 _SCALES = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 _SIZE = re.compile(r"\s(kB|MB|GB)\b")
 
