@@ -21,5 +21,10 @@ def gate(results: Sequence[RuleResult], *, decides: bool, ci: CiOptions | None =
     if results:
         print("\n".join(lines(results)))
     if ci is not None and ci.annotations:
-        print("\n".join(annotated(results)))
+        annotate(results)
     return GATE_EXIT[overall(results)] if decides else 0
+
+
+def annotate(results: Sequence[RuleResult]) -> None:
+    """Print what GitHub shows beside the job."""
+    print("\n".join(annotated(results)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from distill_eval.errors import require
-from distill_eval.verbs.gate import gate
+from distill_eval.verbs.gate import annotate, gate
 from distill_eval.verbs.training import say
 
 if TYPE_CHECKING:
@@ -100,7 +100,10 @@ def _show(recipe: Recipe) -> int:
     gates = ((recipe.compare, compared), (recipe.report, reported))
     deciding = [result for config, results in gates if config is not None and config.gate for result in results]
     gate([result for result in (*compared, *reported) if result not in deciding], decides=False)
-    return gate(list(dict.fromkeys(deciding)), decides=any(config.gate for config, _ in gates if config is not None))
+    code = gate(list(dict.fromkeys(deciding)), decides=any(config.gate for config, _ in gates if config is not None))
+    if recipe.report is not None and recipe.report.ci.annotations:
+        annotate(reported)
+    return code
 
 
 def _show_comparison(config: CompareConfig) -> tuple[RuleResult, ...]:

@@ -201,6 +201,7 @@ def test_variants_of_a_model_without_a_student(place, tmp_path, capsys):
                 "compare.evaluation": f'tasks = ["tiny_mc"]\nlimit = 8\ninclude_path = "{place / "tasks"}"',
                 "report": "gate = true",
                 "report.rules": "max_size_ratio = 0.1",
+                "report.ci": "annotations = true",
             }
         ),
     )
@@ -208,7 +209,8 @@ def test_variants_of_a_model_without_a_student(place, tmp_path, capsys):
     assert main(["run", path, "--teacher", str(place / "teacher"), "--output-dir", str(out)]) == 3
     printed = capsys.readouterr().out
     assert f"Variant: {out / 'variants' / 'w8a16'}" in printed
-    assert "max-size-ratio 0.1" in printed
+    assert "::error title=w8a16%3A FAIL::max-size-ratio 0.1: " in printed
+    assert "::error title=distill-eval%3A FAIL::" in printed
     retention = json.loads((out / "compare" / "retention.json").read_text())
     assert retention["teacher"]["ref"] == str(place / "teacher")
     assert [Path(model["ref"]).name for model in retention["students"]] == ["w8a16"]
