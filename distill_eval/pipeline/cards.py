@@ -11,14 +11,23 @@ from typing import TypeVar
 
 from distill_eval.pipeline import licenses
 from distill_eval.pipeline.gathered import Gathered
+from distill_eval.report import card
+from distill_eval.report.card_metadata import FOLDER as RESULTS
 from distill_eval.report.card_metadata import base
 from distill_eval.report.subject import Lineage, Subject
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.report import Variant
 
 T = TypeVar("T")
+FOLDER = "cards"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DATA_FILES = (".jsonl", ".json", ".parquet", ".csv", ".txt")
+
+
+def older(output_dir: Path) -> list[Path]:
+    """The cards of an earlier report in the folder, to be removed with it."""
+    folder = output_dir / FOLDER
+    return [*folder.glob(f"*/{card.TEXT}"), *folder.glob(f"*/{RESULTS}/*.yaml")]
 
 
 def subject(

@@ -156,7 +156,7 @@ def _write(folder: Path, retention: Retention, gate: tuple[RuleResult, ...], sco
     report, facts = folder / "report.md", folder / "retention.json"
     text, content = render(retention, gate), to_json(retention)
     samples = dict(_sample_files(scored, len(retention.students)))
-    remove([report, facts])
+    remove([report, facts, *told.older(folder)])
     for name, lines in samples.items():
         write_atomic(folder / name, lines)
     write_atomic(facts, content)

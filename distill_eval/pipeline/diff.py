@@ -89,7 +89,7 @@ def diff(config: DiffConfig, *, argv: Sequence[str]) -> Done:
         before, after, pairs, config.judged, chosen=config.student_a is not None, provenance=provenance
     )
     path, text = folder / report.TEXT, report.render(found)
-    remove([path])
+    remove([path, *told.older(folder)])
     write_atomic(folder / report.ARTIFACT, to_json(found))
     write_atomic(path, text)
     told.tell(config.ci, folder, found.gate, report.short(found))

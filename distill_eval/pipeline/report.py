@@ -35,7 +35,7 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
         NotComparableError: the runs do not belong together.
         StoreError: the output folder cannot be written.
     """
-    from distill_eval.pipeline import told
+    from distill_eval.pipeline import cards, told
     from distill_eval.pipeline.gates import gated
     from distill_eval.pipeline.gathered import gather
     from distill_eval.provenance import collect
@@ -56,7 +56,7 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
     check_folder(folder)
     path, text = folder / scorecard.TEXT, render(found)
     page = render_page(found) if config.html else None
-    remove([path, folder / PAGE])
+    remove([path, folder / PAGE, *told.older(folder), *cards.older(folder)])
     write_atomic(folder / ARTIFACT, to_json(found.report))
     if page is not None:
         write_atomic(folder / PAGE, page)

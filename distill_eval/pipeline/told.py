@@ -29,6 +29,13 @@ def check(options: CiOptions) -> None:
     )
 
 
+def older(folder: Path) -> list[Path]:
+    """What an earlier verdict may have left in the folder, to be removed with its report."""
+    from distill_eval.report import junit
+
+    return [folder / junit.FILE]
+
+
 def tell(options: CiOptions, folder: Path, results: Sequence[RuleResult], summary: str) -> None:
     """Write junit.xml, and append the short report to the step's summary, as asked.
 

@@ -75,7 +75,9 @@ def test_without_rules_nothing_is_added(place):
 
 def test_the_exit_code_is_that_of_the_criterion_where_no_rule_is_added(place, tmp_path, capsys):
     """As the students' own verdicts have it: FAIL if any task fails, else INCONCLUSIVE if any is."""
+    (tmp_path / "junit.xml").write_text("of an earlier verdict")
     code = main(compare(place, "v1", "--gate", f"--output-dir={tmp_path}"))
+    assert not (tmp_path / "junit.xml").exists()
     (verdict,) = read(tmp_path / "retention.json")["verdicts"]
     assert code == {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4}[verdict["verdict"]]
     assert f"Gate: {verdict['verdict']}, " in capsys.readouterr().out
@@ -123,6 +125,8 @@ def test_a_report_judges_by_rules_of_its_own(place, tmp_path, capsys):
     assert "## Gate" in (tmp_path / "report.md").read_text()
     assert len(list(ET.parse(tmp_path / "junit.xml").iter("testcase"))) == 3
     assert "max-size-ratio 1: 1x the teacher's bytes, which keeps it" in capsys.readouterr().out
+    main([*argv[:2], f"--output-dir={tmp_path}"])
+    assert not (tmp_path / "junit.xml").exists()
 
 
 def test_a_speed_that_nobody_measured_is_inconclusive(place, tmp_path, capsys):
@@ -184,6 +188,9 @@ def test_a_run_against_itself_changes_nothing(place, tmp_path, capsys):
     assert {task["difference"]["value"] for task in student["tasks"]} == {0.0}
     assert {task["outcome"] for task in student["tasks"]} == {"unclear"}
     assert "v1: no difference can be told on 2 of 2 tasks." in capsys.readouterr().out
+    assert (tmp_path / "junit.xml").exists()
+    main(diff(place, tmp_path, after="v1"))
+    assert not (tmp_path / "junit.xml").exists()
 
 
 def test_the_gate_is_on_what_became_worse(place, tmp_path):
