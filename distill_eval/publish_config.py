@@ -17,9 +17,10 @@ class PublishConfig:
     license: str | None = None
     """License of the students as the Hub names it, e.g. apache-2.0 (default: what the teacher's card says)."""
     push_to_hub: str | None = None
-    """Upload a variant's folder with its card to this repository on the Hub, NAMESPACE/NAME."""
+    """Upload a variant's folder with its card to this repository on the Hub, NAMESPACE/NAME; with --gate only if the
+    verdict is PASS."""
     variant: str | None = None
-    """Variant to upload, by its name in the table (default: the one that the report recommends, or the only one)."""
+    """Variant to upload, by its name in the table (default: the one that the report recommends)."""
     public: bool = False
     """Let everybody see the repository; without it a new one is private, and one that is public is refused."""
     wandb: bool = False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def report(config: ReportConfig, argv: Sequence[str]) -> int:
     """Join artifacts, say what to ship, and take it to others where that is asked for.
 
-    With `--gate` the exit code is the verdict on the rules.
+    With `--gate` the exit code is the verdict on the rules, and nothing is uploaded unless that is PASS.
     """
     from distill_eval.pipeline import publish
     from distill_eval.pipeline.report import report as join
@@ -29,5 +29,5 @@ def report(config: ReportConfig, argv: Sequence[str]) -> int:
     print(f"Report: {done.report}")
     if done.page is not None:
         print(f"Page: {done.page}")
-    publish.publish(config.publish, done.gathered, config.output_dir.expanduser(), print)
+    publish.publish(config.publish, done.gathered, config.output_dir.expanduser(), print, upload=code == 0)
     return code

@@ -15,10 +15,13 @@ from fakes.tiny_variants import save_onnx, save_original
 from huggingface_hub import ModelCard
 
 from distill_eval import cli
+from distill_eval.checkpoint import file_digest
+from distill_eval.evaluate.models import locate
 from distill_eval.record import from_json
 from distill_eval.report import card_usage
 from distill_eval.report.subject import Lineage
 from distill_eval.schema.export import ExportRun
+from distill_eval.schema.model import ModelRef
 
 REPORTS = Path(__file__).resolve().parents[2] / "reports"
 VARIANTS = REPORTS / "2026-11-26-smollm2-variants"
@@ -50,8 +53,21 @@ def hub(place, monkeypatch):
         yield fake
 
 
-def report(*words):
-    return cli.main(["report", str(VARIANTS), "--output-dir", "out", *words])
+def report(*words, runs=VARIANTS):
+    return cli.main(["report", str(runs), "--output-dir", "out", *words])
+
+
+@pytest.fixture
+def measured(place):
+    """The comparison, with the folder that is here as what it scored."""
+    runs = place / "runs"
+    shutil.copytree(VARIANTS, runs)
+    ref = ModelRef.parse("w8a8")
+    found = json.loads((runs / "retention.json").read_text())
+    (student,) = [one for one in found["students"] if one["ref"] == "w8a8"]
+    student["weights_digest"] = locate(ref, file_digest).weights_digest
+    (runs / "retention.json").write_text(json.dumps(found))
+    return runs
 
 
 def test_cards_of_all_variants_with_the_license_of_the_teacher(hub, place):
@@ -77,8 +93,27 @@ def test_cards_of_an_older_report_do_not_stand_beside_a_new_one(hub, place):
     assert [path for path in (place / "out" / "cards").rglob("*") if path.is_file()] == []
 
 
-def test_a_variant_goes_up_with_its_card_and_no_other(hub, place, capsys):
-    assert report("--push-to-hub", "me/small", "--variant", "w8a8") == 0
+def test_what_does_not_pass_stays_here(hub, measured, capsys):
+    words = ("--push-to-hub", "me/small", "--variant", "w8a8", "--max-size-ratio", "0.01")
+    assert report(*words, "--gate", runs=measured) == 3
+    assert "not uploaded to me/small: the gate's verdict is not PASS" in capsys.readouterr().out
+    assert hub.asked == []
+    assert report(*words[:2], *words[4:], runs=measured) == 2
+    assert "the report recommends none of" in capsys.readouterr().err
+    assert hub.files == {}
+
+
+def test_a_folder_that_is_not_what_was_measured_stays_here(hub, measured, place, capsys):
+    words = ("--push-to-hub", "me/small", "--variant", "w8a8")
+    with (place / "w8a8" / "config.json").open("a") as file:
+        file.write("\n")
+    assert report(*words, runs=measured) == 2
+    assert "--push-to-hub: w8a8 is not what was measured" in capsys.readouterr().err
+    assert hub.files == {}
+
+
+def test_a_variant_goes_up_with_its_card_and_no_other(hub, measured, place, capsys):
+    assert report("--push-to-hub", "me/small", "--variant", "w8a8", runs=measured) == 0
     assert hub.private == {"me/small": True}
     files = hub.files["me/small"]
     assert {"README.md", "config.json", "model.safetensors", "quant.json", ".eval_results/sciq.yaml"} <= set(files)
