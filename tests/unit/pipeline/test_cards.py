@@ -7,7 +7,7 @@ import pytest
 from fakes.subjects import MADE
 from huggingface_hub import ModelCard
 
-from distill_eval.errors import UsageError
+from distill_eval.errors import ModelError, UsageError
 from distill_eval.pipeline import cards
 from distill_eval.pipeline.gathered import gather
 from distill_eval.pipeline.publish import chosen_variant
@@ -109,19 +109,29 @@ def test_a_folder_beside_other_outputs_is_no_name_on_the_hub(trained):
 
 
 def test_what_is_uploaded(variants, tmp_path, monkeypatch):
+    unscored = variants._replace(retentions={})  # so that an empty folder will do
     config = PublishConfig(push_to_hub="me/s", variant="w8a9")
     with pytest.raises(UsageError, match=r"unknown variant 'w8a9'. Did you mean 'w8a8'"):
-        chosen_variant(config, variants.report)
+        chosen_variant(config, unscored)
     with pytest.raises(UsageError, match="w8a8 is not a folder here"):
-        chosen_variant(replace(config, variant="w8a8"), variants.report)
+        chosen_variant(replace(config, variant="w8a8"), unscored)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w8a8").mkdir()
-    assert chosen_variant(replace(config, variant="w8a8"), variants.report).name == "w8a8"
-    unsure = replace(variants.report, ship=None)
+    assert chosen_variant(replace(config, variant="w8a8"), unscored).name == "w8a8"
+    unsure = unscored._replace(report=replace(variants.report, ship=None))
     with pytest.raises(UsageError, match=r"recommends none of w8a8, .*Say which one with --variant NAME"):
         chosen_variant(replace(config, variant=None), unsure)
-    recommended = replace(variants.report, ship="w8a8")
+    recommended = unscored._replace(report=replace(variants.report, ship="w8a8"))
     assert chosen_variant(replace(config, variant=None), recommended).name == "w8a8"
+    with pytest.raises(ModelError, match="w8a8"):
+        chosen_variant(replace(config, variant="w8a8"), variants)
+
+
+def test_the_only_variant_is_not_uploaded_unnamed_where_it_does_not_pass(variants):
+    teacher, only = variants.report.variants[:2]
+    alone = variants._replace(report=replace(variants.report, variants=(teacher, only), ship=None))
+    with pytest.raises(UsageError, match=rf"recommends none of {only.name}\. Say which one with --variant NAME"):
+        chosen_variant(PublishConfig(push_to_hub="me/s"), alone)
 
 
 @pytest.mark.parametrize(
