@@ -157,7 +157,8 @@ class Job:
             say(f"{title}: failed: {error}")
         else:
             files, seconds = files_of(step, self.tools.store.file_digest), time.monotonic() - began
-            self._record(step, status="done", files=files, seconds=round(seconds, 3))
+            on = hardware(choose_device("auto"))
+            self._record(step, status="done", files=files, seconds=round(seconds, 3), hardware=on)
             say(f"{title}: done in {seconds:.0f} s, {time.monotonic() - self.began:.0f} s after the beginning")
         self._write()
 

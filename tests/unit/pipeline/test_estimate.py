@@ -97,10 +97,10 @@ def test_the_config_says_the_same_as_the_model(place):
     assert CONFIG.num_hidden_layers == 3
 
 
-def stage(step, seconds, inputs, status="done"):
+def stage(step, seconds, inputs, status="done", hardware="cpu, 2 threads"):
     return StageRun(
         name=step.name, stage=step.stage, status=status, config_digest=step.config_digest, input_digests=inputs,
-        folder=step.folder.name, files={}, seconds=seconds, num_attempts=1, error=None,
+        folder=step.folder.name, files={}, seconds=seconds, num_attempts=1, error=None, hardware=hardware,
     )  # fmt: skip
 
 
@@ -153,6 +153,14 @@ def test_what_went_on_from_another_attempt_is_no_measurement(two, tmp_path):
     earlier = Earlier(tmp_path / "mine", "cpu, 2 threads")
     assert earlier.took(prepare, (prepare, distill), inputs) is None
     assert earlier.took(distill, (prepare, distill), inputs).seconds == 70.5
+
+
+@pytest.mark.parametrize("hardware", ["cpu, 64 threads", None])
+def test_a_stage_that_another_machine_did_is_no_measurement(two, tmp_path, hardware):
+    """The run went on here, so its own provenance is this machine's; an older record does not say whose a stage was."""
+    prepare, distill, inputs = two
+    write_run(tmp_path / "other", [stage(prepare, 0.1, {"teacher": "sha256:a"}, hardware=hardware)])
+    assert Earlier(tmp_path / "mine", "cpu, 2 threads").took(prepare, (prepare, distill), inputs) is None
 
 
 def test_a_reports_time_is_known_whatever_it_will_read(place, tmp_path):
