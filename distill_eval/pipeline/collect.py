@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from distill_eval.errors import ArtifactError, UsageError, boundary
+from distill_eval.pipeline.behind import left_behind
 from distill_eval.record import from_json
 from distill_eval.schema import bench, distill, export, fidelity, quant, recipe, retention, student
 from distill_eval.schema.bench import BenchRun
@@ -61,6 +62,8 @@ class Artifact(NamedTuple):
 def collect(runs: Sequence[Path]) -> tuple[Artifact, ...]:
     """Every artifact of the runs, each once, ordered by kind and then as the runs were named.
 
+    Where a recipe was run, without what it left behind (`left_behind`).
+
     Args:
         runs: Folders, searched a few levels deep, or artifact files.
 
@@ -76,7 +79,7 @@ def collect(runs: Sequence[Path]) -> tuple[Artifact, ...]:
         for file in _files(run):
             files.setdefault(file.resolve(), f"{label}/{file.relative_to(top).as_posix()}")
     kinds = list(SCHEMAS)
-    read = [_read(file, where) for file, where in files.items()]
+    read = _without_left_behind([_read(file, where) for file, where in files.items()])
     _check_recorded(read)
     return tuple(sorted(read, key=lambda one: kinds.index(one.kind)))
 
@@ -157,6 +160,12 @@ def _kind(data: bytes, file: Path) -> Kind:
             f"again with distill-eval {known.verb}, or use the distill-eval that wrote it"
         )
     return kind  # type: ignore[return-value]  # a key of SCHEMAS
+
+
+def _without_left_behind(read: Sequence[Artifact]) -> list[Artifact]:
+    runs = [(one.file.parent, one.record) for one in read if isinstance(one.record, RecipeRun)]
+    behind = {root / folder for root, run in runs for folder in left_behind(run)}
+    return [one for one in read if one.file.parent not in behind]
 
 
 def _check_recorded(read: Sequence[Artifact]) -> None:

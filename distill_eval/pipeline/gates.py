@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from distill_eval.errors import require
 from distill_eval.gate.facts import Compared, Facts, compared
@@ -29,7 +30,8 @@ def gated(found: Gathered, rules: Sequence[Rule]) -> Gathered:
 def facts(found: Gathered) -> list[Facts]:
     """Each student's measurements, from whichever artifacts have them.
 
-    One that no comparison has judged is asked for what the first comparison asks of the others.
+    One that no comparison has judged is asked for what the first comparison asks of the others. One that taught another
+    and that no comparison has judged is an assistant of a chain, and is not asked for anything.
     """
     kept: dict[str, dict[str, Compared]] = {}
     for retention in found.retentions.values():
@@ -38,6 +40,7 @@ def facts(found: Gathered) -> list[Facts]:
             for one in compared(retention, student.ref):
                 tasks.setdefault(one.entry.task, one)
     criterion = next((retention.criterion for retention in found.retentions.values()), None)
+    taught = _that_taught(found)
     return [
         Facts(
             student=variant.name,
@@ -47,5 +50,13 @@ def facts(found: Gathered) -> list[Facts]:
             speeds=variant.speeds,
         )
         for variant in found.report.variants
-        if variant.role == "student"
+        if variant.role == "student" and (variant.name in kept or variant.name not in taught)
     ]
+
+
+def _that_taught(found: Gathered) -> set[str]:
+    """Models by whom others were trained: by their names, or by the last two parts of their folders."""
+    teachers = {teacher.name for run in found.trainings.values() for teacher in run.teachers}
+    ends = {Path(name).parts[-2:] for name in teachers if len(Path(name).parts) > 1}
+    named = {short for ref, short in found.names.items() if ref in teachers}
+    return named | {short for where, short in found.models.items() if Path(where).parent.parts[-2:] in ends}

@@ -1,5 +1,6 @@
 """What the rules of a report see in real artifacts, and who is told of the verdicts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from distill_eval.gate.options import CiOptions
 from distill_eval.pipeline import told
 from distill_eval.pipeline.gates import facts, gated
 from distill_eval.pipeline.gathered import gather
+from distill_eval.record import from_json
+from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.gate import Rule
+from distill_eval.schema.model import ModelRef
 from distill_eval.schema.retention import Provenance
 
 REPORTS = Path(__file__).resolve().parents[3] / "reports"
@@ -52,6 +56,29 @@ def test_a_student_that_nobody_compared_stops_the_gate(both):
     judged = [result for result in results if result.where is not None]
     assert len(judged) == len(verdicts)
     assert sorted(result.verdict for result in judged) == sorted(verdicts.values())
+
+
+def test_an_assistant_that_nobody_compared_is_not_judged(both):
+    """It is known by its name, or by the end of its folder's path: it may have been moved with its run."""
+    alone = next(one.student for one in facts(both) if one.student not in both.entries)
+    path = REPORTS / "2026-11-26-smollm2-distilled" / "layers-15" / "distill.json"
+    run = from_json(DistillRun, path.read_bytes(), source=str(path))
+    [ref] = [ref for ref, name in both.names.items() if name == alone]
+    by_name = both._replace(trainings={"x": replace(run, teachers=(ModelRef.parse(ref),))})
+    folder = {"out/1-110M/student/distill.json": alone}
+    by_folder = both._replace(
+        models=folder, trainings={"x": replace(run, teachers=(ModelRef.parse("/then/out/1-110M/student"),))}
+    )
+    others = [one.student for one in facts(both) if one.student != alone]
+    assert [one.student for one in facts(by_name)] == [one.student for one in facts(by_folder)] == others
+    elsewhere = both._replace(
+        models=folder, trainings={"x": replace(run, teachers=(ModelRef.parse("/then/out/2-80M/student"),))}
+    )
+    assert alone in [one.student for one in facts(elsewhere)]
+    judged = next(iter(both.entries))
+    ref = next(ref for ref, name in both.names.items() if name == judged)
+    asked = both._replace(trainings={"x": replace(run, teachers=(ModelRef.parse(ref),))})
+    assert judged in [one.student for one in facts(asked)]  # a comparison was made for it
 
 
 def test_a_rule_that_stops_a_variant_stops_its_recommendation(both):
