@@ -22,9 +22,21 @@ WEIGHTS = ("high", "medium", "low")
 
 
 def remarks(
-    artifacts: Sequence[Artifact], named: Named, rows: Sequence[Variant], load: str | None
+    artifacts: Sequence[Artifact],
+    named: Named,
+    rows: Sequence[Variant],
+    load: str | None,
+    foreign: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
-    """All findings, the heaviest first."""
+    """All findings, the heaviest first.
+
+    Args:
+        artifacts: All that were found.
+        named: The models in them.
+        rows: Of the table.
+        load: Of the table.
+        foreign: Files that were passed over, being none of ours.
+    """
     found = [
         *_unfinished(artifacts),
         *_asked_otherwise(of(artifacts, Retention)),
@@ -35,6 +47,7 @@ def remarks(
         *_other_engines(rows),
         *_joined_by_name(named),
         *_several_commits(artifacts),
+        *_passed_over(foreign),
     ]
     return tuple(sorted(_merged(found), key=lambda finding: WEIGHTS.index(finding.weight)))
 
@@ -179,3 +192,9 @@ def _several_commits(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
     if dirty:
         text = f"{', '.join(dirty)} was a checkout with changes that no commit holds."
         yield Finding(weight="medium", subject="run", text=text)
+
+
+def _passed_over(foreign: Sequence[str]) -> Iterator[Finding]:
+    if foreign:
+        text = f"{', '.join(foreign)} was passed over: no artifact of distill-eval, whatever its name says."
+        yield Finding(weight="low", subject="run", text=text)

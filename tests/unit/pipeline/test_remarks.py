@@ -77,3 +77,12 @@ def test_a_benchmark_that_was_interrupted_is_told():
     assert found(with_record(bench, "b/bench.json", complete=False))["high", "speed"] == (
         "b/bench.json ended before all of it was measured."
     )
+
+
+def test_files_that_were_passed_over_are_named(compared):
+    one = with_record(compared, "x", findings=(), parity=())
+    (finding,) = remarks([one], named([one]), (), None, ("x/run.json", "x/student.json"))
+    assert (finding.weight, finding.text) == (
+        "low",
+        "x/run.json, x/student.json was passed over: no artifact of distill-eval, whatever its name says.",
+    )
