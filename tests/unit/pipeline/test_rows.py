@@ -17,6 +17,7 @@ REPORTS = Path(__file__).resolve().parents[3] / "reports"
 VARIANTS = REPORTS / "2026-11-26-smollm2-variants"
 SERVING = REPORTS / "2026-11-26-smollm2-serving"
 LAYERS = REPORTS / "2026-11-26-smollm2-distilled" / "layers-15"
+EMOTION = REPORTS / "2026-11-26-minilm-emotion"
 TEACHER = "SmolLM2-135M-Instruct"
 FASTER = Ratio(value=2.0, ci_low=1.9, ci_high=2.1, pairs=(2.0,))
 
@@ -121,6 +122,38 @@ def test_a_student_that_was_trained_is_the_trained_one_alone():
     assert list(table(*artifacts)) == [TEACHER, "layers15-distilled"]
     assert table(*artifacts)[TEACHER].num_parameters == 134515008  # student.json says so
     assert list(table(only(LAYERS / "student.json"))) == [TEACHER, "layers15"]
+
+
+def test_a_teacher_that_was_trained_itself_is_the_teacher():
+    found = table(*collect([EMOTION]))
+    assert {name: row.role for name, row in found.items()} == {
+        "emotion-teacher": "teacher",
+        "emotion-3-distilled": "student",
+        "emotion-3-baseline": "baseline",
+    }
+    assert found["emotion-teacher"].num_parameters == only(EMOTION / "teacher").record.num_parameters
+
+
+def test_a_teacher_that_was_quantized_is_the_teacher():
+    compared, quant = only(VARIANTS / "retention.json"), only(VARIANTS / "w8a8")
+    first, *rest = compared.record.students
+    turned = changed(
+        compared,
+        teacher=first,
+        students=tuple(rest),
+        entries=tuple(entry for entry in compared.record.entries if entry.student_ref != "w8a8"),
+    )
+    assert table(turned, quant)["w8a8"].role == "teacher"
+
+
+def test_a_teacher_that_a_comparison_has_as_a_student_is_refused():
+    compared = only(VARIANTS / "retention.json")
+    teacher = compared.record.teacher
+    twice = changed(compared, students=(teacher, *compared.record.students))
+    with pytest.raises(
+        NotComparableError, match=r"SmolLM2-135M-Instruct is the teacher and a student \(.*retention.json\)"
+    ):
+        table(twice)
 
 
 @pytest.mark.parametrize(
