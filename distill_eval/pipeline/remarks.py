@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from distill_eval.pipeline.collect import Artifact, of
 from distill_eval.pipeline.mentioned import Named
+from distill_eval.pipeline.speeds import apart, benched
 from distill_eval.report import numbers
 from distill_eval.report.bench_rows import speedup
 from distill_eval.schema.bench import BenchRun
@@ -118,6 +119,9 @@ def _of_comparisons(artifacts: Sequence[Artifact], named: Named) -> Iterator[Fin
 
 
 def _of_benches(artifacts: Sequence[Artifact], named: Named, load: str | None) -> Iterator[Finding]:
+    for why in apart(of(artifacts, BenchRun), named).values():
+        text = f"{why}: its figures stand in its own table alone, and none of them is on the frontier."
+        yield Finding(weight="high", subject="speed", text=text)
     for where, run in of(artifacts, BenchRun).items():
         if not run.complete:
             yield Finding(weight="high", subject="speed", text=f"{where} ended before all of it was measured.")
@@ -138,12 +142,13 @@ def _of_benches(artifacts: Sequence[Artifact], named: Named, load: str | None) -
 
 def _on_two_engines(artifacts: Sequence[Artifact], named: Named) -> Iterator[Finding]:
     """Where a model was timed on another engine than the one in the table."""
-    first: dict[str, str] = {}
-    for where, run in of(artifacts, BenchRun).items():
+    benches = of(artifacts, BenchRun)
+    shown = benched(benches, named)
+    for where, run in benches.items():
         for model in run.models:
             name = named.names[model.ref]
-            engine = first.setdefault(name, model.engine)
-            if engine != model.engine:
+            engine = shown[name].model.engine
+            if engine != model.engine and shown[name].apart is None:
                 text = f"It was timed on {model.engine} too ({where}); the table has what {engine} did."
                 yield Finding(weight="medium", subject=name, text=text)
 

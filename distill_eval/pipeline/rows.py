@@ -9,7 +9,7 @@ from distill_eval.errors import NotComparableError
 from distill_eval.pipeline.averaged import average
 from distill_eval.pipeline.collect import Artifact, of
 from distill_eval.pipeline.mentioned import Named
-from distill_eval.pipeline.speeds import benched, speeds
+from distill_eval.pipeline.speeds import Benched, benched, speeds
 from distill_eval.schema import fidelity
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
@@ -50,17 +50,28 @@ def rows(artifacts: Sequence[Artifact], named: Named, entries: Mapping[str, Sequ
     for name in named.models:
         bench = measured.get(name)
         row = _without_speed(name, artifacts, named, entries.get(name, ()))
-        if bench is not None:
-            row = replace(
-                row,
-                bench_engine=bench.model.engine,
-                quantization=row.quantization or bench.model.quantization,
-                size_bytes=row.size_bytes or bench.model.memory.weights_bytes,
-                speeds=speeds(bench, named.teacher, name),
-                peak_bytes=bench.model.memory.peak_bytes,
-            )
-        found.append(_with_reasons(_with_ratio(row, found), benched=bench is not None))
+        found.append(_with_reasons(_with_ratio(_timed(row, bench, named.teacher), found), bench))
     return tuple(found)
+
+
+def _timed(row: Variant, bench: Benched | None, teacher: str) -> Variant:
+    """With what a benchmark says of it; without speeds where these cannot stand beside the teacher's."""
+    if bench is None:
+        return row
+    model = bench.model
+    row = replace(
+        row,
+        quantization=row.quantization or model.quantization,
+        size_bytes=row.size_bytes or model.memory.weights_bytes,
+    )
+    if bench.apart is not None:
+        return row
+    return replace(
+        row,
+        bench_engine=model.engine,
+        speeds=speeds(bench, teacher, row.name),
+        peak_bytes=model.memory.peak_bytes,
+    )
 
 
 def _without_speed(name: str, artifacts: Sequence[Artifact], named: Named, entries: Sequence[Entry]) -> Variant:
@@ -256,16 +267,17 @@ def _with_ratio(row: Variant, before: Sequence[Variant]) -> Variant:
     return replace(row, size_ratio=row.size_bytes / whole if row.size_bytes and whole else None)
 
 
-def _with_reasons(row: Variant, *, benched: bool) -> Variant:
+def _with_reasons(row: Variant, bench: Benched | None) -> Variant:
     """With a reason for each field that is `None`, and no other."""
+    unseen = NOT_BENCHED if bench is None else bench.apart
     why = {
         "engine": NOT_COMPARED,
-        "bench_engine": NOT_BENCHED,
+        "bench_engine": unseen or NOT_BENCHED,
         "num_parameters": "none of its artifacts counts them",
         "size_bytes": "none of its artifacts knows it",
         "size_ratio": "the bytes of the model or of its teacher are not known",
-        "speeds": NOT_BENCHED,
-        "peak_bytes": "its memory was not seen under load" if benched else NOT_BENCHED,
+        "speeds": unseen or NOT_BENCHED,
+        "peak_bytes": unseen or "its memory was not seen under load",
         "on_frontier": "of size, speed and retention not all were measured",
         **row.reasons,
     }
