@@ -76,7 +76,7 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         variants=variants,
         load=load,
         gate=(),
-        findings=remarks(artifacts, models, variants, load, foreign),
+        findings=remarks(artifacts, models, variants, load, entries, foreign),
         recipe=_recipe(of(artifacts, RecipeRun)),
         sources=tuple(_source(one) for one in artifacts if one.kind != "run"),
         provenance=provenance,

@@ -10,12 +10,13 @@ from distill_eval.pipeline.mentioned import Named
 from distill_eval.pipeline.speeds import apart, benched
 from distill_eval.report import numbers
 from distill_eval.report.bench_rows import speedup
+from distill_eval.report.decision import unasked
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.report import Variant
-from distill_eval.schema.retention import Finding, Retention
+from distill_eval.schema.retention import Entry, Finding, Retention
 
 REPORT = "report"
 """The step of a recipe that makes the report itself, and so is not done yet."""
@@ -27,6 +28,7 @@ def remarks(
     named: Named,
     rows: Sequence[Variant],
     load: str | None,
+    entries: Mapping[str, Sequence[Entry]],
     foreign: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
     """All findings, the heaviest first.
@@ -36,10 +38,12 @@ def remarks(
         named: The models in them.
         rows: Of the table.
         load: Of the table.
+        entries: Of `entries_by_student`.
         foreign: Files that were passed over, being none of ours.
     """
     found = [
         *_unfinished(artifacts),
+        *_on_other_tasks(entries),
         *_asked_otherwise(of(artifacts, Retention)),
         *_of_comparisons(artifacts, named),
         *_of_benches(artifacts, named, load),
@@ -71,6 +75,18 @@ def _unfinished(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
                 why = f": {stage.error}" if stage.error else ""
                 text = f"The stage {stage.name} of {where} is {stage.status}{why}"
                 yield Finding(weight="high", subject="run", text=f"{text.rstrip('.')}.")
+
+
+def _on_other_tasks(entries: Mapping[str, Sequence[Entry]]) -> Iterator[Finding]:
+    """Where students were judged on different tasks."""
+    if any(unasked(name, entries) for name in entries):
+        every = len({entry.task for found in entries.values() for entry in found})
+        told = ", ".join(f"{name} on {len(found)}" for name, found in entries.items())
+        text = (
+            f"Of {numbers.plural(every, 'task')} that were asked, not every student was judged on all: {told}. Means "
+            f"over other tasks do not compare, in the table or on the frontier, and what lacks a task does not pass."
+        )
+        yield Finding(weight="high", subject="run", text=text)
 
 
 def _asked_otherwise(retentions: Mapping[str, Retention]) -> Iterator[Finding]:

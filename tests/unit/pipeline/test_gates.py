@@ -1,5 +1,7 @@
 """What the rules of a report see in real artifacts, and who is told of the verdicts."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from distill_eval.gate.options import CiOptions
 from distill_eval.pipeline import told
 from distill_eval.pipeline.gates import facts, gated
 from distill_eval.pipeline.gathered import gather
+from distill_eval.pipeline.report import render
 from distill_eval.schema.gate import Rule
 from distill_eval.schema.retention import Provenance
 
@@ -52,6 +55,48 @@ def test_a_student_that_nobody_compared_stops_the_gate(both):
     judged = [result for result in results if result.where is not None]
     assert len(judged) == len(verdicts)
     assert sorted(result.verdict for result in judged) == sorted(verdicts.values())
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """A student that passes the one task that it was asked, and one that passes that one and another."""
+    said = json.loads((VARIANTS / "retention.json").read_text())
+    tasks = ["lambada_openai", "arc_easy"]
+    for name, (ref, own) in {"a": ("w4a16", tasks[:1]), "b": ("int8", tasks)}.items():
+        entries = [
+            entry | {"verdict": "PASS"}
+            for entry in said["entries"]
+            if entry["student_ref"] == ref and entry["primary"] and entry["task"] in own
+        ]
+        assert [entry["task"] for entry in entries] == own
+        changes = {
+            "students": [one for one in said["students"] if one["ref"] == ref],
+            "entries": entries,
+            "tasks": [one for one in said["tasks"] if one["task"] in own],
+            "verdicts": [one | {"verdict": "PASS"} for one in said["verdicts"] if one["student_ref"] == ref],
+            "findings": [],
+            "parity": [],
+        }
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "retention.json").write_text(json.dumps(said | changes))
+    return gather([tmp_path / "a", tmp_path / "b"], provenance=PROVENANCE)
+
+
+def test_a_student_that_was_judged_on_fewer_tasks_than_others_is_not_shipped(uneven):
+    report = uneven.report
+    rows = {row.name: row for row in report.variants}
+    assert {name: row.verdict for name, row in rows.items() if row.role == "student"} == {
+        "w4a16": "INCONCLUSIVE", "int8": "PASS",
+    }  # fmt: skip
+    assert report.verdict.startswith("Ship int8. ")
+    assert "w4a16 passes on lambada_openai but was not judged on arc_easy, as others were." in report.verdict
+    assert (rows["w4a16"].retention.reason, rows["int8"].retention.reason) == ("over 1 of 2 tasks", None)
+    (high,) = [one for one in report.findings if one.weight == "high"]
+    assert high.text == (
+        "Of 2 tasks that were asked, not every student was judged on all: w4a16 on 1, int8 on 2. Means over other "
+        "tasks do not compare, in the table or on the frontier, and what lacks a task does not pass."
+    )
+    assert re.search(r"^- \(\d\) over 1 of 2 tasks$", render(uneven), re.MULTILINE)
 
 
 def test_a_rule_that_stops_a_variant_stops_its_recommendation(both):

@@ -18,7 +18,7 @@ RETENTION = VARIANTS / "retention.json"
 
 
 def found(*artifacts):
-    return {(one.weight, one.subject): one.text for one in remarks(artifacts, named(artifacts), (), None)}
+    return {(one.weight, one.subject): one.text for one in remarks(artifacts, named(artifacts), (), None, {})}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_benchmark_that_was_interrupted_is_told():
 
 def test_files_that_were_passed_over_are_named(compared):
     one = with_record(compared, "x", findings=(), parity=())
-    (finding,) = remarks([one], named([one]), (), None, ("x/run.json", "x/student.json"))
+    (finding,) = remarks([one], named([one]), (), None, {}, ("x/run.json", "x/student.json"))
     assert (finding.weight, finding.text) == (
         "low",
         "x/run.json, x/student.json was passed over: no artifact of distill-eval, whatever its name says.",

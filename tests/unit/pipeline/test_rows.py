@@ -133,7 +133,7 @@ def test_a_benchmark_that_is_not_alike_fills_no_row_beside_the_first(timed, what
     assert (found["student"].speeds, found["student"].bench_engine, found["student"].peak_bytes) == ((), None, None)
     assert found["student"].reasons["speeds"].startswith(why)
     assert found["student"].size_bytes is not None
-    high = [one.text for one in remarks([first, second], named([first, second]), (), None) if one.weight == "high"]
+    high = [one.text for one in remarks([first, second], named([first, second]), (), None, {}) if one.weight == "high"]
     assert [text.startswith(why) for text in high] == [True]
     assert high[0].endswith(": its figures stand in its own table alone, and none of them is on the frontier.")
 
@@ -143,7 +143,7 @@ def test_benchmarks_that_are_alike_fill_one_table(timed):
     found = table(first, second)
     kept = next(one for one in timed.record.models if one.name == "student").results[0].output_throughput_speedup
     assert found["student"].speeds[0].speedup == kept
-    assert [one for one in remarks([first, second], named([first, second]), (), None) if one.weight == "high"] == []
+    assert [one for one in remarks([first, second], named([first, second]), (), None, {}) if one.weight == "high"] == []
 
 
 def test_the_table_is_of_the_first_benchmark_that_has_the_teacher_under_its_load(timed):
