@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from distill_eval.errors import unknown
 from distill_eval.gate.facts import Facts
 from distill_eval.gate.seen import Seen, seen
-from distill_eval.schema.gate import Rule, RuleName, RuleResult
+from distill_eval.schema.gate import KEPT, Rule, RuleName, RuleResult
 from distill_eval.schema.retention import Criterion, Verdict
 
 FAMILIES: tuple[tuple[RuleName, ...], ...] = (
-    ("min-retention", "margin"),  # two ways to say the same: what is set for one task takes the place of both
+    KEPT,  # two ways to say the same: what is set for one task takes the place of both
     ("max-harmful-flips",),
     ("max-regression",),
     ("max-size-ratio",),
