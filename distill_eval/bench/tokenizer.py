@@ -28,7 +28,7 @@ def load(where: str) -> Any:
 
 
 class FileTokenizer:
-    """What prompts and counts need of a tokenizer, as transformers' classes have it."""
+    """What prompts and counts need of a tokenizer, by the names that transformers' classes have for it."""
 
     def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer
@@ -39,7 +39,7 @@ class FileTokenizer:
 
     @property
     def all_special_ids(self) -> list[int]:
-        """Numbers of the special tokens."""
+        """Numbers of all tokens that are marked special: transformers' list has those with a role alone."""
         return [number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
 
     def get_vocab(self) -> dict[str, int]:
