@@ -228,7 +228,7 @@ HOW_TO_READ = """## How to read this
   standard error.
 - **speedup**: output throughput over the teacher's, the geometric mean of repeats; what is slower is said.
 - **verdict**: PASS where on every task the whole interval meets the criterion, FAIL where on one none of it does, else
-  INCONCLUSIVE.
+  INCONCLUSIVE; so is a variant that was not judged on all tasks that others were judged on.
 - What to ship: of those that pass the fastest under that load, then the smallest, then the one that keeps most.
 
 Definitions and sources: docs/metrics.md."""
