@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from distill_eval.schema.retention import Criterion
 
 DEFAULT_MIN_RETENTION = 0.95
+DEFAULT_LEVEL = 0.95
 NONE = "none"
 """Stands in --baseline for a student that has none."""
 
@@ -50,7 +51,7 @@ class CompareConfig:
     """A task passes when student - min_retention * teacher is above 0, interval included (default: 0.95)."""
     margin: float | None = None
     """Instead: a task passes when student - teacher + margin is above 0, in the metric's own unit."""
-    level: float = 0.95
+    level: float = DEFAULT_LEVEL
     """Level of all confidence intervals."""
     rules: GateOptions = GateOptions()
     gate: bool = False

@@ -142,7 +142,7 @@ def _names(cls: Any, where: Sequence[str | int]) -> list[str]:
 
 def _toml_lines(table: Mapping[str, Any], above: tuple[str, ...]) -> list[str]:
     said = {name: value for name, value in table.items() if value is not None}
-    lines = [f"{name} = {_toml_value(value)}" for name, value in said.items() if not _has_tables(value)]
+    lines = [f"{name} = {toml_value(value)}" for name, value in said.items() if not _has_tables(value)]
     for name, value in said.items():
         path = ".".join((*above, name))
         if isinstance(value, Mapping):
@@ -157,6 +157,7 @@ def _has_tables(value: Any) -> bool:
     return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(one, Mapping) for one in value))
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A string, a number, a truth value or a list of them as TOML."""
     # A JSON string, number or list of them is TOML too, but for the one control character that JSON does not escape.
     return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")

@@ -84,7 +84,7 @@ def main() -> None:
     args = parser.parse_args()
     os.chdir(ROOT)
     demo: Path = args.folder
-    demo.mkdir(exist_ok=True)
+    demo.mkdir(parents=True, exist_ok=True)
     caches = {"HF_HOME": str(demo.resolve() / "hf"), "DISTILL_EVAL_CACHE": str(demo.resolve() / "cache")}
     os.environ.update(caches, HF_HUB_OFFLINE="1")
     started = time.monotonic()

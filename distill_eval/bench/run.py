@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from distill_eval.bench import classifiers
 from distill_eval.bench.assemble import assemble, benched
 from distill_eval.bench.classifiers import require_alike
 from distill_eval.bench.config import BenchConfig
-from distill_eval.bench.entries import Entry, endpoint_entries, entries
+from distill_eval.bench.entries import NO_VLLM, Entry, endpoint_entries, entries
 from distill_eval.bench.metrics import parse_goodput
 from distill_eval.bench.plan import turns
 from distill_eval.bench.pool import Facts, Pool
@@ -47,6 +48,15 @@ class Done(NamedTuple):
     run: BenchRun
     ended: Ended | None
     """Why before its time."""
+
+
+def require_engines(config: BenchConfig) -> None:
+    """Refuse an engine that was asked for and is not installed; the client's own package is missed by the import.
+
+    Raises:
+        UsageError: it is not.
+    """
+    require("vllm" not in config.engine or find_spec("vllm") is not None, f"--engine vllm: {NO_VLLM}")
 
 
 def run(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None], names: Names) -> Done:

@@ -144,13 +144,14 @@ def _text(config: ExportConfig) -> TextSource:
     )
 
 
-def require_packages(kind: Kind) -> None:
-    """Refuse an export of this kind of model where packages are not installed.
+def require_packages(kind: Kind | None) -> None:
+    """Refuse an export of this kind of model where packages are not installed; of `None`, those that both kinds need.
 
     Raises:
         UsageError: which are not.
     """
-    missing = [name for name in _NEEDED[kind] if find_spec(name) is None]
+    needed = _NEEDED[kind] if kind else [name for name in _NEEDED["causal"] if name in _NEEDED["classifier"]]
+    missing = [name for name in needed if find_spec(name) is None]
     require(not missing, f"export needs {', '.join(missing)}, not installed here. Type: {INSTALL}")
 
 

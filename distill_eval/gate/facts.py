@@ -27,6 +27,8 @@ class Facts(NamedTuple):
     criterion: Criterion | None = None
     """What the comparison asks for where no rule does; `None` without a comparison."""
     compared: Sequence[Compared] = ()
+    unasked: Sequence[str] = ()
+    """Tasks on which others were judged and it was not."""
     speeds: Sequence[Speed] = ()
     changes: Sequence[TaskChange] = ()
     """Against the student before."""

@@ -9,11 +9,11 @@ from distill_eval.errors import require, unknown
 from distill_eval.gate.facts import Facts
 from distill_eval.gate.options import said
 from distill_eval.gate.seen import Seen, seen
-from distill_eval.schema.gate import Rule, RuleName, RuleResult
+from distill_eval.schema.gate import KEPT, Rule, RuleName, RuleResult
 from distill_eval.schema.retention import Criterion, Verdict
 
 FAMILIES: tuple[tuple[RuleName, ...], ...] = (
-    ("min-retention", "margin"),  # two ways to say the same: what is set for one task takes the place of both
+    KEPT,  # two ways to say the same: what is set for one task takes the place of both
     ("max-harmful-flips",),
     ("max-regression",),
     ("max-size-ratio",),

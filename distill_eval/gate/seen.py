@@ -70,7 +70,7 @@ def _kept(facts: Facts, rule: Rule) -> list[Seen]:
             own=criterion.min_retention == rule.bound,
         )
         for entry, criterion in facts.compared
-    ]
+    ] + [_unseen(NO_COMPARISON, task) for task in facts.unasked]
 
 
 def _lost(facts: Facts, rule: Rule) -> list[Seen]:
@@ -82,7 +82,7 @@ def _lost(facts: Facts, rule: Rule) -> list[Seen]:
             own=criterion.margin == rule.bound,
         )
         for entry, criterion in facts.compared
-    ]
+    ] + [_unseen(NO_COMPARISON, task) for task in facts.unasked]
 
 
 def _by_comparison(found: Seen, entry: Entry, *, own: bool) -> Seen:

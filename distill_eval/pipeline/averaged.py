@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+from distill_eval.report import numbers
 from distill_eval.schema.retention import Estimate
 
 
-def average(estimates: Sequence[Estimate], missing: str) -> Estimate:
+def average(estimates: Sequence[Estimate], missing: str, num_tasks: int = 0) -> Estimate:
     """The unweighted mean of those that have a value.
 
     Variances of independent estimates add: the mean's standard error is `sqrt(sum of squares) / k`. Its interval is
@@ -19,13 +21,16 @@ def average(estimates: Sequence[Estimate], missing: str) -> Estimate:
     Args:
         estimates: Of different tasks: no document counts in two.
         missing: Why there is no mean where none has a value.
+        num_tasks: Tasks that the mean should be over; where it is over fewer, its reason says so.
     """
     known = [one for one in estimates if one.value is not None]
     if not known:
         reasons = list(dict.fromkeys(one.reason for one in estimates if one.reason))
         return Estimate(value=None, reason="; ".join(reasons) or missing)
+    whole = max(num_tasks, len(estimates))
+    part = f"over {len(known)} of {numbers.plural(whole, 'task')}" if len(known) < whole else None
     if len(known) == 1:
-        return known[0]
+        return replace(known[0], reason=_both(part, known[0].reason))
     values = [one.value for one in known if one.value is not None]
     num, mean = len(values), sum(values) / len(values)
     stderr = _root([one.stderr for one in known])
@@ -38,8 +43,12 @@ def average(estimates: Sequence[Estimate], missing: str) -> Estimate:
         stderr=None if stderr is None else _digits(stderr / num),
         ci_low=None if below is None else _digits(mean - below / num),
         ci_high=None if above is None else _digits(mean + above / num),
-        reason=(why or "one of the tasks has no interval") if unbounded else None,
+        reason=_both(part, (why or "one of the tasks has no interval") if unbounded else None),
     )
+
+
+def _both(*reasons: str | None) -> str | None:
+    return "; ".join(reason for reason in reasons if reason) or None
 
 
 def _distance(value: float | None, end: float | None) -> float | None:

@@ -1,14 +1,16 @@
-"""Artifacts below the folders of runs: found by their names, read strictly, checked against what a run recorded."""
+"""Artifacts below the folders of runs: found by name or schema, read strictly, checked against what a run recorded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from distill_eval.errors import ArtifactError, UsageError, boundary
+from distill_eval.pipeline.behind import left_behind
 from distill_eval.record import from_json
 from distill_eval.schema import bench, distill, export, fidelity, quant, recipe, retention, student
 from distill_eval.schema.bench import BenchRun
@@ -41,10 +43,14 @@ SCHEMAS: Mapping[str, _Schema] = {
     "student": _Schema(StudentInit, student.SCHEMA_VERSION, "prepare"),
     "run": _Schema(RecipeRun, recipe.SCHEMA_VERSION, "run"),
 }
-"""By kind, in the order in which they name models; a kind's file is `KIND.json`."""
+"""By kind, in the order in which they name models; a kind's file is `KIND.json`, unless somebody renamed it."""
 DEEPEST = 4
 """Folders below a run's in which artifacts are looked for: a chain's run has two, a folder of runs one more."""
 _PASSED = ("checkpoint", "samples", "teacher-cache")
+_PREFIX = "distill-eval/"
+_SCHEMA = re.compile(rb'\s*\{\s*"schema"\s*:\s*"distill-eval/([a-z_-]+)"')
+_BEGINNING = 200
+"""Bytes of a file in which its schema stands, being the first of its fields."""
 
 
 class Artifact(NamedTuple):
@@ -58,8 +64,23 @@ class Artifact(NamedTuple):
     record: Record
 
 
+class Collected(NamedTuple):
+    """What was found."""
+
+    artifacts: tuple[Artifact, ...]
+    foreign: tuple[str, ...]
+    """Where there is a file of an artifact's name that is none of ours, e.g. the `run.json` of another program."""
+
+
 def collect(runs: Sequence[Path]) -> tuple[Artifact, ...]:
+    """The artifacts of `search` alone."""
+    return search(runs).artifacts
+
+
+def search(runs: Sequence[Path]) -> Collected:
     """Every artifact of the runs, each once, ordered by kind and then as the runs were named.
+
+    Where a recipe was run, without what it left behind (`left_behind`).
 
     Args:
         runs: Folders, searched a few levels deep, or artifact files.
@@ -76,9 +97,16 @@ def collect(runs: Sequence[Path]) -> tuple[Artifact, ...]:
         for file in _files(run):
             files.setdefault(file.resolve(), f"{label}/{file.relative_to(top).as_posix()}")
     kinds = list(SCHEMAS)
-    read = [_read(file, where) for file, where in files.items()]
+    named = {run.resolve() for run in runs}
+    foreign = {file: where for file, where in files.items() if file not in named and _is_foreign(file)}
+    read = _without_left_behind([_read(file, where) for file, where in files.items() if file not in foreign])
+    if not read:
+        raise ArtifactError(
+            f"{', '.join(map(str, foreign))} {'is' if len(foreign) == 1 else 'are'} of another program, and there is "
+            f"no artifact beside: expected the folder of a run, e.g. distill-eval report runs/smoke"
+        )
     _check_recorded(read)
-    return tuple(sorted(read, key=lambda one: kinds.index(one.kind)))
+    return Collected(tuple(sorted(read, key=lambda one: kinds.index(one.kind))), tuple(foreign.values()))
 
 
 def holds_artifacts(run: Path) -> bool:
@@ -124,12 +152,36 @@ def _in_folder(run: Path) -> list[Path]:
 
 
 def _below(folder: Path, levels: int) -> Iterator[Path]:
-    yield from (path for kind in SCHEMAS if (path := folder / f"{kind}.json").is_file())
+    usual = [folder / f"{kind}.json" for kind in SCHEMAS]
+    yield from (path for path in usual if path.is_file())
+    others = sorted(set(folder.glob("*.json")) - set(usual))
+    yield from (path for path in others if path.is_file() and _begins_as_ours(path))
     if levels:
         for inner in sorted(folder.iterdir()):
             passed = inner.name.startswith((".", *_PASSED)) or ".replaced-" in inner.name
             if inner.is_dir() and not inner.is_symlink() and not passed:
                 yield from _below(inner, levels - 1)
+
+
+def _begins_as_ours(file: Path) -> bool:
+    """Whether a file under a name of its own is an artifact; a model's folder has JSON of many megabytes too."""
+    with boundary(ArtifactError, f"cannot read {file}"), file.open("rb") as opened:
+        found = _SCHEMA.match(opened.read(_BEGINNING))
+    return found is not None and found[1].decode() in SCHEMAS
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether it is whole JSON that says nothing of us."""
+    with boundary(ArtifactError, f"cannot read {file}"):
+        data = file.read_bytes()
+    return not str(_said(data, file).get("schema")).startswith(_PREFIX)
+
+
+def _said(data: bytes, file: Path) -> dict[str, object]:
+    """A file's fields; none where it is no object."""
+    with boundary(ArtifactError, f"{file} is not JSON"):
+        said = json.loads(data)
+    return said if isinstance(said, dict) else {}
 
 
 def _read(file: Path, where: str) -> Artifact:
@@ -141,11 +193,10 @@ def _read(file: Path, where: str) -> Artifact:
 
 
 def _kind(data: bytes, file: Path) -> Kind:
-    with boundary(ArtifactError, f"{file} is not JSON"):
-        said = json.loads(data)
-    schema, version = (said.get("schema"), said.get("version")) if isinstance(said, dict) else (None, None)
-    kind = str(schema).removeprefix("distill-eval/")
-    if kind not in SCHEMAS or not str(schema).startswith("distill-eval/"):
+    said = _said(data, file)
+    schema, version = said.get("schema"), said.get("version")
+    kind = str(schema).removeprefix(_PREFIX)
+    if kind not in SCHEMAS or not str(schema).startswith(_PREFIX):
         raise ArtifactError(
             f"{file} is not an artifact that a report reads: its schema is {schema!r}, expected distill-eval/ and one "
             f"of {', '.join(SCHEMAS)}. Move it away, or name the artifacts' files themselves"
@@ -157,6 +208,12 @@ def _kind(data: bytes, file: Path) -> Kind:
             f"again with distill-eval {known.verb}, or use the distill-eval that wrote it"
         )
     return kind  # type: ignore[return-value]  # a key of SCHEMAS
+
+
+def _without_left_behind(read: Sequence[Artifact]) -> list[Artifact]:
+    runs = [(one.file.parent, one.record) for one in read if isinstance(one.record, RecipeRun)]
+    behind = {root / folder for root, run in runs for folder in left_behind(run)}
+    return [one for one in read if one.file.parent not in behind]
 
 
 def _check_recorded(read: Sequence[Artifact]) -> None:

@@ -35,7 +35,8 @@ class Earlier:
         found = {root / MANIFEST, *root.absolute().parent.glob(f"*/{MANIFEST}")}
         paths = {path.resolve(): path for path in sorted(found) if path.is_file()}
         newest = sorted(paths.values(), key=lambda path: -path.stat().st_mtime_ns)
-        self._runs = [(path, run) for path in newest if (run := _read(path)) and run.provenance.hardware == hardware]
+        self._runs = [(path, run) for path in newest if (run := _read(path))]
+        self._hardware = hardware
 
     def took(self, step: Step, steps: Iterable[Step], inputs: Mapping[str, Mapping[str, str | None]]) -> Took | None:
         """The newest measurement of a step; `None` without one.
@@ -49,9 +50,14 @@ class Earlier:
         for path, run in self._runs:
             stages = {stage.name: stage for stage in run.stages}
             found = stages.get(step.name)
-            if found and found.seconds is not None and _alike(step, by_name, stages, inputs):
-                return Took(found.seconds, path)
+            seconds = self._measured(found) if found else None
+            if seconds is not None and _alike(step, by_name, stages, inputs):
+                return Took(seconds, path)
         return None
+
+    def _measured(self, stage: StageRun) -> float | None:
+        """What the whole stage took on this hardware; `None` where an earlier attempt had done a part of it."""
+        return stage.seconds if stage.num_attempts == 1 and stage.hardware == self._hardware else None
 
 
 def _read(path: Path) -> RecipeRun | None:
@@ -71,6 +77,8 @@ def _alike(
     found = stages.get(step.name)
     if found is None or found.status != "done" or found.config_digest != step.config_digest:
         return False
+    if step.stage == "report":  # it reads whatever there is by then
+        return True
     now = {name: content for name, content in inputs[step.name].items() if content is not None}
     if now.keys() - found.input_digests.keys() or not same({name: found.input_digests[name] for name in now}, now):
         return False

@@ -16,6 +16,7 @@ from distill_eval.pipeline.plan import Step
 from distill_eval.pipeline.reads import models
 from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.recipe import Recipe
+from distill_eval.report_config import ReportConfig
 from distill_eval.schema.model import ModelRef
 from distill_eval.student.config import PrepareConfig
 
@@ -95,6 +96,8 @@ def _of_config(ref: str) -> Size | None:
 def memory(step: Step, known: Mapping[str, Size]) -> Bound:
     """What a step's models take at once, at least: their weights, and what a training keeps of each parameter."""
     config = step.config
+    if isinstance(config, ReportConfig):
+        return Bound(None, "no model: it reads what the other stages wrote")
     there = [known[ref] for refs in models(config).values() for ref in refs if ref in known]
     if not there or (isinstance(config, DistillConfig) and config.student not in known):
         return UNKNOWN

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from distill_eval.compare_config import DEFAULT_LEVEL, DEFAULT_MIN_RETENTION
 from distill_eval.errors import require
 from distill_eval.gate.facts import Compared, Facts, compared
-from distill_eval.gate.judge import judge
+from distill_eval.gate.judge import judge, own_rule
 from distill_eval.pipeline.gathered import Gathered, decided
-from distill_eval.schema.gate import Rule
+from distill_eval.report.decision import unasked
+from distill_eval.schema.gate import KEPT, Rule, RuleResult, overall
+from distill_eval.schema.retention import Criterion, Entry
+
+DEFAULT = Criterion(min_retention=DEFAULT_MIN_RETENTION, margin=None, level=DEFAULT_LEVEL)
+"""What is asked of students that no comparison has judged: so that a gate never passes without one."""
 
 
 def gated(found: Gathered, rules: Sequence[Rule]) -> Gathered:
@@ -23,13 +31,42 @@ def gated(found: Gathered, rules: Sequence[Rule]) -> Gathered:
         f"there is no student to judge, only {', '.join(variant.name for variant in found.report.variants)}: leave the "
         "rules and --gate out, or name the folder of a comparison too",
     )
-    return decided(found, judge(rules, students))
+    results = judge(rules, students)
+    return decided(_by_rules(found, students, results), results)
+
+
+def _by_rules(found: Gathered, students: Sequence[Facts], results: Sequence[RuleResult]) -> Gathered:
+    """With the verdicts that the rules give on what is kept, in place of those by the comparisons' criterion."""
+    kept = [result for result in results if result.rule.name in KEPT]
+    by_student = {one.student: [result for result in kept if result.student == one.student] for one in students}
+    own = {one.student: own_rule(one.criterion) for one in students if one.criterion is not None}
+    entries = {
+        name: [_judged(entry, by_student.get(name, ()), own.get(name)) for entry in some]
+        for name, some in found.entries.items()
+    }
+    variants = tuple(
+        replace(row, verdict=overall(by_student[row.name]))
+        if row.verdict is not None and row.name in by_student
+        else row
+        for row in found.report.variants
+    )
+    return found._replace(report=replace(found.report, variants=variants), entries=entries)
+
+
+def _judged(entry: Entry, kept: Sequence[RuleResult], own: Rule | None) -> Entry:
+    """An entry by the rules; what would settle it is known for the comparison's own bound alone."""
+    results = [result for result in kept if result.where == entry.task]
+    if own is None or all((result.rule.name, result.rule.bound) == (own.name, own.bound) for result in results):
+        return entry
+    power = replace(entry.power, num_docs_to_settle=None, reason="by another bound than that of the comparison")
+    return replace(entry, verdict=overall(results), power=power)
 
 
 def facts(found: Gathered) -> list[Facts]:
     """Each student's measurements, from whichever artifacts have them.
 
-    One that no comparison has judged is asked for what the first comparison asks of the others.
+    One that no comparison has judged is asked for what the first comparison asks of the others, or by default; one of
+    these that taught another is an assistant of a chain, and is not asked for anything.
     """
     kept: dict[str, dict[str, Compared]] = {}
     for retention in found.retentions.values():
@@ -37,15 +74,25 @@ def facts(found: Gathered) -> list[Facts]:
             tasks = kept.setdefault(found.names[student.ref], {})
             for one in compared(retention, student.ref):
                 tasks.setdefault(one.entry.task, one)
-    criterion = next((retention.criterion for retention in found.retentions.values()), None)
+    criterion = next((retention.criterion for retention in found.retentions.values()), DEFAULT)
+    taught = _that_taught(found)
     return [
         Facts(
             student=variant.name,
             size_ratio=variant.size_ratio,
             criterion=next((one.criterion for one in kept.get(variant.name, {}).values()), criterion),
             compared=tuple(kept.get(variant.name, {}).values()),
+            unasked=unasked(variant.name, found.entries) if variant.name in kept else (),
             speeds=variant.speeds,
         )
         for variant in found.report.variants
-        if variant.role == "student"
+        if variant.role == "student" and (variant.name in kept or variant.name not in taught)
     ]
+
+
+def _that_taught(found: Gathered) -> set[str]:
+    """Models by whom others were trained: by their names, or by the last two parts of their folders."""
+    teachers = {teacher.name for run in found.trainings.values() for teacher in run.teachers}
+    ends = {Path(name).parts[-2:] for name in teachers if len(Path(name).parts) > 1}
+    named = {short for ref, short in found.names.items() if ref in teachers}
+    return named | {short for where, short in found.models.items() if Path(where).parent.parts[-2:] in ends}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from distill_eval.pipeline.collect import Artifact, collect, of
+from distill_eval.pipeline.collect import Artifact, of, search
 from distill_eval.pipeline.mentioned import named
 from distill_eval.pipeline.remarks import remarks
 from distill_eval.pipeline.rows import entries_by_student, rows
@@ -64,7 +64,7 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         ArtifactError: an artifact is missing, damaged, edited or of another version.
         NotComparableError: the runs do not belong together.
     """
-    artifacts = collect(runs)
+    artifacts, foreign = search(runs)
     models = named(artifacts)
     benches = of(artifacts, BenchRun)
     load = table_load(benches)
@@ -76,7 +76,7 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         variants=variants,
         load=load,
         gate=(),
-        findings=remarks(artifacts, models, variants, load),
+        findings=remarks(artifacts, models, variants, load, entries, foreign),
         recipe=_recipe(of(artifacts, RecipeRun)),
         sources=tuple(_source(one) for one in artifacts if one.kind != "run"),
         provenance=provenance,

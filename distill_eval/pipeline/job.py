@@ -12,12 +12,13 @@ from distill_eval.errors import DistillEvalError, StageError
 from distill_eval.pipeline.earlier import Earlier, Took
 from distill_eval.pipeline.inputs import files_of, input_digests
 from distill_eval.pipeline.plan import Step, steps
-from distill_eval.pipeline.stages import Place, Tools, check_installed, run_step
+from distill_eval.pipeline.stages import Place, Tools, check_ready, run_step
 from distill_eval.pipeline.state import MANIFEST, RECIPE, State, look, read_run, set_aside
 from distill_eval.pipeline.training import CurvesConfig, curves
 from distill_eval.provenance import collect, hardware
 from distill_eval.recipe import Recipe
 from distill_eval.record import to_json
+from distill_eval.schema.export import Kind
 from distill_eval.schema.recipe import RecipeRun, StageRun
 from distill_eval.schema.retention import Provenance
 from distill_eval.store import digest, write_atomic
@@ -62,16 +63,17 @@ class Job:
         Raises:
             ModelError: a model cannot be had.
             DataError: data cannot be had.
-            UsageError: a package is missing.
+            UsageError: a package is missing, or what CI is to be told has nowhere to go.
         """
         self._begin()
         inputs = {step.name: self.inputs(step) for step in self.steps}
         earlier = Earlier(self.recipe.output_dir, hardware(choose_device("auto")))
         took = {step.name: earlier.took(step, self.steps, inputs) for step in self.steps}
         states = self._states(inputs)
+        known: Kind | None = "classifier" if self.recipe.is_classifier else "causal"
         for step in self.steps:
-            if self.recipe.distill is not None and states[step.name].todo != "skip":
-                check_installed(step, is_classifier=self.recipe.is_classifier)
+            if states[step.name].todo != "skip":
+                check_ready(step, known if self.recipe.distill is not None else None)
         return Outlook(states, took)
 
     def _states(self, inputs: Mapping[str, dict[str, str | None]]) -> dict[str, State]:
@@ -155,7 +157,8 @@ class Job:
             say(f"{title}: failed: {error}")
         else:
             files, seconds = files_of(step, self.tools.store.file_digest), time.monotonic() - began
-            self._record(step, status="done", files=files, seconds=round(seconds, 3))
+            on = hardware(choose_device("auto"))
+            self._record(step, status="done", files=files, seconds=round(seconds, 3), hardware=on)
             say(f"{title}: done in {seconds:.0f} s, {time.monotonic() - self.began:.0f} s after the beginning")
         self._write()
 

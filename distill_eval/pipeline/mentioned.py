@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from distill_eval.errors import ArtifactError, NotComparableError, boundary
@@ -47,7 +47,7 @@ def named(artifacts: Sequence[Artifact]) -> Named:
     """
     mentions = [mention for one in artifacts for mention in _mentions(one, artifacts)]
     models = list(join(_with_teacher(mentions, artifacts)))
-    _refuse_teachers(models)
+    _refuse_teachers(models, of(artifacts, Retention))
     models.sort(key=lambda model: ("teacher", "student", "baseline").index(model.role))
     short = short_names([model.ref for model in models])
     by_name = {short[model.ref]: model for model in models}
@@ -146,15 +146,19 @@ def _with_teacher(mentions: Sequence[Mention], artifacts: Sequence[Artifact]) ->
     )
 
 
-def _refuse_teachers(models: Sequence[Model]) -> None:
-    """Refuse two teachers, and a teacher that is a student too."""
+def _refuse_teachers(models: Sequence[Model], compared: Collection[str]) -> None:
+    """Refuse two teachers, and a teacher that a comparison has as a student too.
+
+    How a teacher was made, by a training or by quantization, takes nothing from its being one.
+    """
     teachers = [model for model in models if model.role == "teacher"]
     if len(teachers) > 1:
         said = " and ".join(f"{model.ref} ({model.mentions[0].where})" for model in teachers)
         raise NotComparableError(
             f"these runs have different teachers, by their weights: {said}. Name runs of one teacher"
         )
-    twice = next((mention for mention in teachers[0].mentions if mention.role in ("student", "baseline")), None)
+    others = (mention for mention in teachers[0].mentions if mention.role in ("student", "baseline"))
+    twice = next((mention for mention in others if mention.where in compared), None)
     if twice is not None:
         raise NotComparableError(
             f"{twice.refs[0]} is the teacher and a {twice.role} ({twice.where}): a report has a row for each model, "

@@ -45,6 +45,8 @@ _NOT_THE_RESULT = (
     "training.device",
 )
 """Options that do not change what a stage makes, as far as it can be repeated at all."""
+_NAMING = (CompareConfig, FidelityConfig, BenchConfig)
+"""Stages whose artifacts name the models that they are of."""
 
 
 class Step(NamedTuple):
@@ -67,12 +69,21 @@ class Step(NamedTuple):
 
     @property
     def config_digest(self) -> str:
-        """SHA-256 over its options, without those that name what is known by its content."""
+        """SHA-256 over its options, without those that name what is known by its content.
+
+        An artifact that names models is of those names, too; in the run's folder they are relative to it.
+        """
         named = {*models(self.config), *texts(self.config), *_NOT_THE_RESULT}
         if isinstance(self.config, ReportConfig):
             named.remove("gate")  # a report says how its rules were judged
-        said = flat(to_jsonable(self.config))
-        return digest({name: value for name, value in said.items() if name not in named})
+        said = {name: value for name, value in flat(to_jsonable(self.config)).items() if name not in named}
+        if isinstance(self.config, _NAMING):
+            said |= {option: [self._named(ref) for ref in refs] for option, refs in models(self.config).items()}
+        return digest(said)
+
+    def _named(self, ref: str) -> str:
+        root = self.folder.parent
+        return Path(ref).relative_to(root).as_posix() if Path(ref).is_relative_to(root) else ref
 
     @property
     def reads(self) -> tuple[tuple[str, str], ...]:

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 from distill_eval.pipeline.collect import Artifact, of
 from distill_eval.pipeline.mentioned import Named
+from distill_eval.pipeline.speeds import apart, benched
 from distill_eval.report import numbers
 from distill_eval.report.bench_rows import speedup
+from distill_eval.report.decision import unasked
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.report import Variant
-from distill_eval.schema.retention import Finding, Retention
+from distill_eval.schema.retention import Entry, Finding, Retention
 
 REPORT = "report"
 """The step of a recipe that makes the report itself, and so is not done yet."""
@@ -22,11 +24,26 @@ WEIGHTS = ("high", "medium", "low")
 
 
 def remarks(
-    artifacts: Sequence[Artifact], named: Named, rows: Sequence[Variant], load: str | None
+    artifacts: Sequence[Artifact],
+    named: Named,
+    rows: Sequence[Variant],
+    load: str | None,
+    entries: Mapping[str, Sequence[Entry]],
+    foreign: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
-    """All findings, the heaviest first."""
+    """All findings, the heaviest first.
+
+    Args:
+        artifacts: All that were found.
+        named: The models in them.
+        rows: Of the table.
+        load: Of the table.
+        entries: Of `entries_by_student`.
+        foreign: Files that were passed over, being none of ours.
+    """
     found = [
         *_unfinished(artifacts),
+        *_on_other_tasks(entries),
         *_asked_otherwise(of(artifacts, Retention)),
         *_of_comparisons(artifacts, named),
         *_of_benches(artifacts, named, load),
@@ -35,6 +52,7 @@ def remarks(
         *_other_engines(rows),
         *_joined_by_name(named),
         *_several_commits(artifacts),
+        *_passed_over(foreign),
     ]
     return tuple(sorted(_merged(found), key=lambda finding: WEIGHTS.index(finding.weight)))
 
@@ -57,6 +75,18 @@ def _unfinished(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
                 why = f": {stage.error}" if stage.error else ""
                 text = f"The stage {stage.name} of {where} is {stage.status}{why}"
                 yield Finding(weight="high", subject="run", text=f"{text.rstrip('.')}.")
+
+
+def _on_other_tasks(entries: Mapping[str, Sequence[Entry]]) -> Iterator[Finding]:
+    """Where students were judged on different tasks."""
+    if any(unasked(name, entries) for name in entries):
+        every = len({entry.task for found in entries.values() for entry in found})
+        told = ", ".join(f"{name} on {len(found)}" for name, found in entries.items())
+        text = (
+            f"Of {numbers.plural(every, 'task')} that were asked, not every student was judged on all: {told}. Means "
+            f"over other tasks do not compare, in the table or on the frontier, and what lacks a task does not pass."
+        )
+        yield Finding(weight="high", subject="run", text=text)
 
 
 def _asked_otherwise(retentions: Mapping[str, Retention]) -> Iterator[Finding]:
@@ -105,6 +135,9 @@ def _of_comparisons(artifacts: Sequence[Artifact], named: Named) -> Iterator[Fin
 
 
 def _of_benches(artifacts: Sequence[Artifact], named: Named, load: str | None) -> Iterator[Finding]:
+    for why in apart(of(artifacts, BenchRun), named).values():
+        text = f"{why}: its figures stand in its own table alone, and none of them is on the frontier."
+        yield Finding(weight="high", subject="speed", text=text)
     for where, run in of(artifacts, BenchRun).items():
         if not run.complete:
             yield Finding(weight="high", subject="speed", text=f"{where} ended before all of it was measured.")
@@ -125,12 +158,13 @@ def _of_benches(artifacts: Sequence[Artifact], named: Named, load: str | None) -
 
 def _on_two_engines(artifacts: Sequence[Artifact], named: Named) -> Iterator[Finding]:
     """Where a model was timed on another engine than the one in the table."""
-    first: dict[str, str] = {}
-    for where, run in of(artifacts, BenchRun).items():
+    benches = of(artifacts, BenchRun)
+    shown = benched(benches, named)
+    for where, run in benches.items():
         for model in run.models:
             name = named.names[model.ref]
-            engine = first.setdefault(name, model.engine)
-            if engine != model.engine:
+            engine = shown[name].model.engine
+            if engine != model.engine and shown[name].apart is None:
                 text = f"It was timed on {model.engine} too ({where}); the table has what {engine} did."
                 yield Finding(weight="medium", subject=name, text=text)
 
@@ -179,3 +213,9 @@ def _several_commits(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
     if dirty:
         text = f"{', '.join(dirty)} was a checkout with changes that no commit holds."
         yield Finding(weight="medium", subject="run", text=text)
+
+
+def _passed_over(foreign: Sequence[str]) -> Iterator[Finding]:
+    if foreign:
+        text = f"{', '.join(foreign)} was passed over: no artifact of distill-eval, whatever its name says."
+        yield Finding(weight="low", subject="run", text=text)

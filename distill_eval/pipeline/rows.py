@@ -9,7 +9,8 @@ from distill_eval.errors import NotComparableError
 from distill_eval.pipeline.averaged import average
 from distill_eval.pipeline.collect import Artifact, of
 from distill_eval.pipeline.mentioned import Named
-from distill_eval.pipeline.speeds import benched, speeds
+from distill_eval.pipeline.speeds import Benched, benched, speeds
+from distill_eval.report.decision import unasked
 from distill_eval.schema import fidelity
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
@@ -49,22 +50,37 @@ def rows(artifacts: Sequence[Artifact], named: Named, entries: Mapping[str, Sequ
     found: list[Variant] = []
     for name in named.models:
         bench = measured.get(name)
-        row = _without_speed(name, artifacts, named, entries.get(name, ()))
-        if bench is not None:
-            row = replace(
-                row,
-                bench_engine=bench.model.engine,
-                quantization=row.quantization or bench.model.quantization,
-                size_bytes=row.size_bytes or bench.model.memory.weights_bytes,
-                speeds=speeds(bench, named.teacher, name),
-                peak_bytes=bench.model.memory.peak_bytes,
-            )
-        found.append(_with_reasons(_with_ratio(row, found), benched=bench is not None))
+        row = _without_speed(name, artifacts, named, entries)
+        found.append(_with_reasons(_with_ratio(_timed(row, bench, named.teacher), found), bench))
     return tuple(found)
 
 
-def _without_speed(name: str, artifacts: Sequence[Artifact], named: Named, entries: Sequence[Entry]) -> Variant:
+def _timed(row: Variant, bench: Benched | None, teacher: str) -> Variant:
+    """With what a benchmark says of it; without speeds where these cannot stand beside the teacher's."""
+    if bench is None:
+        return row
+    model = bench.model
+    row = replace(
+        row,
+        quantization=row.quantization or model.quantization,
+        size_bytes=row.size_bytes or model.memory.weights_bytes,
+    )
+    if bench.apart is not None:
+        return row
+    return replace(
+        row,
+        bench_engine=model.engine,
+        speeds=speeds(bench, teacher, row.name),
+        peak_bytes=model.memory.peak_bytes,
+    )
+
+
+def _without_speed(
+    name: str, artifacts: Sequence[Artifact], named: Named, all_entries: Mapping[str, Sequence[Entry]]
+) -> Variant:
     model, facts = named.models[name], facts_of(name, artifacts, named)
+    entries, left = all_entries.get(name, ()), unasked(name, all_entries)
+    num_tasks = len(entries) + len(left)
     parameters, size = _first(_sizes(name, artifacts, named))
     kept = [entry for entry in entries if entry.retention.value is not None]
     worst = min(kept, key=lambda entry: entry.retention.value or 0.0, default=None)
@@ -83,18 +99,18 @@ def _without_speed(name: str, artifacts: Sequence[Artifact], named: Named, entri
         num_parameters=parameters,
         size_bytes=size,
         size_ratio=None,
-        retention=standard if is_teacher else average([entry.retention for entry in entries], nothing),
+        retention=standard if is_teacher else average([entry.retention for entry in entries], nothing, num_tasks),
         worst_task=worst.task if worst else None,
         worst_retention=worst.retention if worst else Estimate(value=None, reason=nothing),
         retention_above_chance=standard
         if is_teacher
-        else average([entry.retention_above_chance for entry in entries], nothing),
-        gap_recovered=average(bought, IS_TEACHER if is_teacher else NO_BASELINE if entries else nothing),
+        else average([entry.retention_above_chance for entry in entries], nothing, num_tasks),
+        gap_recovered=average(bought, IS_TEACHER if is_teacher else NO_BASELINE if entries else nothing, num_tasks),
         kl=kl,
         top1_agreement=top1,
         speeds=(),
         peak_bytes=None,
-        verdict=_verdict(name, of(artifacts, Retention), named),
+        verdict=_verdict(name, of(artifacts, Retention), named, left),
         on_frontier=None,
         reasons={"verdict": nothing, "worst_task": nothing},
     )
@@ -155,11 +171,12 @@ def _refuse_twice(before: Entry, entry: Entry, there: str, where: str) -> None:
     )
 
 
-def _verdict(name: str, retentions: dict[str, Retention], named: Named) -> Verdict | None:
-    """Over all comparisons, as over the tasks of one: PASS only if all are, FAIL if any is."""
+def _verdict(name: str, retentions: dict[str, Retention], named: Named, left: Sequence[str]) -> Verdict | None:
+    """Over all comparisons, as over the tasks of one: PASS only if all are and no task is left, FAIL if any is."""
     found = [one.verdict for run in retentions.values() for one in run.verdicts if named.names[one.student_ref] == name]
     order: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
-    return next((verdict for verdict in order if verdict in found), None)
+    worst = next((verdict for verdict in order if verdict in found), None)
+    return "INCONCLUSIVE" if worst == "PASS" and left else worst
 
 
 def _closeness(name: str, fidelities: dict[str, Fidelity], named: Named) -> tuple[Estimate, Estimate]:
@@ -256,16 +273,17 @@ def _with_ratio(row: Variant, before: Sequence[Variant]) -> Variant:
     return replace(row, size_ratio=row.size_bytes / whole if row.size_bytes and whole else None)
 
 
-def _with_reasons(row: Variant, *, benched: bool) -> Variant:
+def _with_reasons(row: Variant, bench: Benched | None) -> Variant:
     """With a reason for each field that is `None`, and no other."""
+    unseen = NOT_BENCHED if bench is None else bench.apart
     why = {
         "engine": NOT_COMPARED,
-        "bench_engine": NOT_BENCHED,
+        "bench_engine": unseen or NOT_BENCHED,
         "num_parameters": "none of its artifacts counts them",
         "size_bytes": "none of its artifacts knows it",
         "size_ratio": "the bytes of the model or of its teacher are not known",
-        "speeds": NOT_BENCHED,
-        "peak_bytes": "its memory was not seen under load" if benched else NOT_BENCHED,
+        "speeds": unseen or NOT_BENCHED,
+        "peak_bytes": unseen or "its memory was not seen under load",
         "on_frontier": "of size, speed and retention not all were measured",
         **row.reasons,
     }

@@ -21,10 +21,12 @@ class Benched(NamedTuple):
     model: BenchedModel
     baseline: str
     """Short name of what its speedups are over."""
+    apart: str | None = None
+    """Why its figures cannot stand beside those of the table's benchmark; `None` where they can."""
 
 
 def benched(benches: Mapping[str, BenchRun], named: Named) -> dict[str, Benched]:
-    """By a model's short name, its first benchmark.
+    """By a model's short name, its first benchmark, the table's before all others.
 
     The teacher may be in several, being the baseline of each, and another model in one for each engine.
 
@@ -32,10 +34,13 @@ def benched(benches: Mapping[str, BenchRun], named: Named) -> dict[str, Benched]
         NotComparableError: another model is in two on one engine, and they differ.
     """
     found: dict[str, Benched] = {}
-    for where, run in benches.items():
+    unlike = apart(benches, named)
+    first = standard(benches, named)
+    for where in sorted(benches, key=lambda where: (where in unlike, where != first)):
+        run = benches[where]
         for model in run.models:
             name = named.names[model.ref]
-            one = Benched(where, model, named.names[run.models[0].ref])
+            one = Benched(where, model, named.names[run.models[0].ref], unlike.get(where))
             before = found.setdefault(name, one)
             if before.model != model and before.model.engine == model.engine and name != named.teacher:
                 raise NotComparableError(
@@ -43,6 +48,44 @@ def benched(benches: Mapping[str, BenchRun], named: Named) -> dict[str, Benched]
                     f"of the two"
                 )
     return found
+
+
+def standard(benches: Mapping[str, BenchRun], named: Named) -> str | None:
+    """The benchmark that the table is of: the first that has the teacher under the table's load."""
+    load = table_load(benches)
+    having = [where for where, run in benches.items() if load in _labels(run)]
+    return next((where for where in having if _teacher(benches[where], named) is not None), next(iter(having), None))
+
+
+def apart(benches: Mapping[str, BenchRun], named: Named) -> dict[str, str]:
+    """What other benchmarks of the table's load have otherwise than the table's own, so that no column holds both."""
+    first, load = standard(benches, named), table_load(benches)
+    found = {}
+    for where, run in benches.items():
+        differs = [] if first is None or load not in _labels(run) else list(_otherwise(run, benches[first], named))
+        if differs:
+            found[where] = f"{where} has {', '.join(differs)} than {first}, which the table is of"
+    return found
+
+
+def _otherwise(run: BenchRun, first: BenchRun, named: Named) -> Iterator[str]:
+    if run.prompts.digest != first.prompts.digest:
+        yield "other prompts"
+    if run.provenance.hardware != first.provenance.hardware:
+        yield f"other hardware ({run.provenance.hardware}, not {first.provenance.hardware})"
+    its, known = _teacher(run, named), _teacher(first, named)
+    if its is not None and known is not None and its.engine != known.engine:
+        yield f"another engine for the teacher ({its.engine}, not {known.engine})"
+
+
+def _teacher(run: BenchRun, named: Named) -> BenchedModel | None:
+    return next((model for model in run.models if named.names[model.ref] == named.teacher), None)
+
+
+def _labels(run: BenchRun) -> set[str]:
+    """Its loads, batches too."""
+    batches = {batch_label(one.batch_size) for model in run.models for one in model.classifier_results}
+    return batches | {load.label for load in run.loads}
 
 
 def speeds(one: Benched, teacher: str, name: str) -> tuple[Speed, ...]:

@@ -16,6 +16,7 @@ from distill_eval.distill.config import DistillConfig
 from distill_eval.errors import ServerError
 from distill_eval.export.config import ExportConfig
 from distill_eval.fidelity.config import FidelityConfig
+from distill_eval.pipeline import told
 from distill_eval.pipeline.bench import bench, describe
 from distill_eval.pipeline.comparison import compare
 from distill_eval.pipeline.fidelity import fidelity
@@ -28,6 +29,7 @@ from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.record import from_json
 from distill_eval.report_config import ReportConfig
 from distill_eval.schema.bench import BenchRun
+from distill_eval.schema.export import Kind
 from distill_eval.store.files import OUTPUT_OPTION, explained
 from distill_eval.student.config import PrepareConfig
 
@@ -67,24 +69,33 @@ class Tools(NamedTuple):
     """Hears which step begins."""
 
 
-def check_installed(step: Step, *, is_classifier: bool) -> None:
-    """Refuse a step whose packages are missing, before the hours that those in front of it may take.
+def check_ready(step: Step, kind: Kind | None) -> None:
+    """Refuse what a step would refuse for want of a package or of CI, before the hours that those in front may take.
 
     Args:
         step: Of the recipe.
-        is_classifier: Whether its student classifies.
+        kind: Of the models that are exported; `None` where it is not known yet.
 
     Raises:
-        UsageError: what to install.
+        UsageError: what to install, or to leave out.
     """
-    if isinstance(step.config, QuantizeConfig):
-        from distill_eval.quantize.job import require_library
+    match step.config:
+        case QuantizeConfig():
+            from distill_eval.quantize.job import require_library
 
-        require_library(step.config)
-    elif isinstance(step.config, ExportConfig):
-        from distill_eval.export.run import require_packages
+            require_library(step.config)
+        case ExportConfig():
+            from distill_eval.export.run import require_packages
 
-        require_packages("classifier" if is_classifier else "causal")
+            require_packages(kind)
+        case BenchConfig():
+            from distill_eval.bench.run import require_engines
+
+            require_engines(step.config)
+        case CompareConfig() | ReportConfig():
+            told.check(step.config.ci)
+        case _:
+            pass
 
 
 def run_step(step: Step, tools: Tools) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from importlib import resources
 from pathlib import Path
 from string import Template
 
 from distill_eval.errors import require
-from distill_eval.record import record
+from distill_eval.record import record, toml_value
 from distill_eval.schema.model import ModelRef
 from distill_eval.store import write_atomic
 
@@ -40,10 +40,10 @@ def starter(config: InitConfig) -> str:
     """The recipe as TOML."""
     template = resources.files("distill_eval") / "recipes" / "starter.template"
     return Template(template.read_text(encoding="utf-8")).substitute(
-        file=config.output,
-        teacher=json.dumps(config.teacher),
-        tasks=json.dumps(config.tasks),
-        data=json.dumps(config.data or "Salesforce/wikitext"),
+        file=shlex.quote(str(config.output)),
+        teacher=toml_value(config.teacher),
+        tasks=toml_value(list(config.tasks)),
+        data=toml_value(config.data or "Salesforce/wikitext"),
         data_config='data_config = "wikitext-103-raw-v1"' if config.data is None else '# data_config = "name"',
     )
 

@@ -12,7 +12,7 @@ TEXT = "README.md"
 VERDICTS = {
     "PASS": "It passed the criterion that it was held to.",
     "FAIL": "It **failed** the criterion that it was held to.",
-    "INCONCLUSIVE": "Whether it meets the criterion that it was held to is **not settled**: more documents are needed.",
+    "INCONCLUSIVE": "Whether it meets the criterion that it was held to is **not settled**: more has to be measured.",
 }
 NOT_MEASURED = (
     "It was compared with its teacher on the tasks above and on nothing else. What they do not ask was not measured, "

@@ -18,6 +18,13 @@ Entries = Mapping[str, Sequence[Entry]]
 """By a student's short name, what its verdict rests on."""
 
 
+def unasked(name: str, entries: Entries) -> list[str]:
+    """Tasks that others were judged on and this student was not: what it keeps of them nobody knows."""
+    own = {entry.task for entry in entries.get(name, ())}
+    every = dict.fromkeys(entry.task for found in entries.values() for entry in found)
+    return [task for task in every if task not in own]
+
+
 def headline(ship: str | None, rows: Sequence[Variant], gate: Sequence[RuleResult]) -> str:
     """The first sentence."""
     if ship is not None:
@@ -96,8 +103,12 @@ def _failing(row: Variant, entries: Entries, gate: Sequence[RuleResult]) -> str:
         said = f"{row.name} passes on every task"
     elif row.verdict == "FAIL":
         said = f"{row.name} fails on {_listed([_failed(entry) for entry in found])}"
-    else:
+    elif found:
         said = f"{row.name} is INCONCLUSIVE on {_listed([entry.task for entry in found])}: {settles(found)}"
+    else:
+        said = f"{row.name} passes on {_listed([entry.task for entry in entries.get(row.name, ())])}"
+    left = unasked(row.name, entries) if row.verdict != "FAIL" else []
+    said += f"{'; it' if found else ' but'} was not judged on {_listed(left)}, as others were" if left else ""
     return f"{said}; the gate: {_listed(rules)}." if rules else f"{said}."
 
 
@@ -133,6 +144,7 @@ def _why_none(rows: Sequence[Variant], entries: Entries, load: str | None, gate:
 
     def nearness(row: Variant) -> tuple[int, int, tuple[float, float, float]]:
         verdicts = [entry.verdict for entry in entries.get(row.name, ())]
+        verdicts += ["INCONCLUSIVE"] * len(unasked(row.name, entries))
         verdicts += [result.verdict for result in gate if result.student == row.name]
         return -verdicts.count("FAIL"), -verdicts.count("INCONCLUSIVE"), worth(row, load)
 

@@ -67,7 +67,7 @@ def short(report: Report, retentions: Mapping[str, Retention]) -> str:
 
 
 def _head(report: Report, retentions: Mapping[str, Retention]) -> list[str]:
-    return [_title(report), _verdict(report), *_criterion(retentions), _table(report), *_gate(report)]
+    return [_title(report), _verdict(report), *_criterion(report, retentions), _table(report), *_gate(report)]
 
 
 def _title(report: Report) -> str:
@@ -84,12 +84,9 @@ def _verdict(report: Report) -> str:
     return f"> **{escape.text(first)}**" + (f" {escape.text(rest)}" if rest else "")
 
 
-def _criterion(retentions: Mapping[str, Retention]) -> list[str]:
-    rules = dict.fromkeys(
-        f"at {numbers.round_percent(run.criterion.level)} confidence {verdict.criterion(run)} on every task"
-        for run in retentions.values()
-    )
-    return [f"Criterion: {'; '.join(rules)}."] if rules else []
+def _criterion(report: Report, retentions: Mapping[str, Retention]) -> list[str]:
+    told = verdict.criteria(retentions.values(), report.gate)
+    return [escape.text(told)] if told else []
 
 
 def _gate(report: Report) -> list[str]:
@@ -231,7 +228,7 @@ HOW_TO_READ = """## How to read this
   standard error.
 - **speedup**: output throughput over the teacher's, the geometric mean of repeats; what is slower is said.
 - **verdict**: PASS where on every task the whole interval meets the criterion, FAIL where on one none of it does, else
-  INCONCLUSIVE.
+  INCONCLUSIVE; so is a variant that was not judged on all tasks that others were judged on.
 - What to ship: of those that pass the fastest under that load, then the smallest, then the one that keeps most.
 
 Definitions and sources: docs/metrics.md."""

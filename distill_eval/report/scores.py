@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from distill_eval.report import bench_rows, numbers
 from distill_eval.report.frontier import speed_at
@@ -31,10 +32,10 @@ def columns(report: Report, show: Callable[[str], str], *, bold: bool = True) ->
         "engine": lambda row: _engine(row, show),
         "parameters": lambda row: _of_teacher(row, "num_parameters", numbers.count, teacher.num_parameters),
         "size": lambda row: _of_teacher(row, "size_bytes", numbers.size, teacher.size_bytes),
-        "retention (mean)": lambda row: _estimate(row.retention),
+        "retention (mean)": lambda row: _mean(row, row.retention),
         "retention (worst task)": lambda row: _worst(row, show),
-        "above chance": lambda row: _estimate(row.retention_above_chance),
-        "gap recovered": lambda row: _estimate(row.gap_recovered),
+        "above chance": lambda row: _mean(row, row.retention_above_chance),
+        "gap recovered": lambda row: _mean(row, row.gap_recovered),
         "mean KL, nats": lambda row: _estimate(row.kl, NATS),
         "top-1 agreement": lambda row: _estimate(row.top1_agreement),
         "TTFT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.ttft_p50_ms, one.ttft_p99_ms)),
@@ -101,6 +102,13 @@ def _estimate(found: Estimate, scale: Scale = numbers.RATIO) -> Cell:
         error = "" if found.stderr is None else f" +/- {numbers.fixed(scale.factor * found.stderr, scale.decimals)}"
         return Cell(f"{scale.show(found.value)}{error}")
     return value_cell(found, scale)
+
+
+def _mean(row: Variant, found: Estimate) -> Cell:
+    """The mean, with a note where it is not over all tasks."""
+    cell = _estimate(found)
+    noted = row.role != "teacher" and found.value is not None and found.reason is not None
+    return replace(cell, notes=(found.reason or NO_REASON,)) if noted else cell
 
 
 def _worst(row: Variant, show: Callable[[str], str]) -> Cell:

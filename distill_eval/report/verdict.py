@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from distill_eval.report import numbers
+from distill_eval.schema.gate import KEPT, Rule, RuleResult
 from distill_eval.schema.retention import Entry, Retention, StudentVerdict
 
 MAX_NAMED = 3
@@ -98,16 +99,39 @@ def _to_settle(entry: Entry, show: Callable[[str], str]) -> str:
     return f"{show(entry.task)} would need about {min(wish, total):,} documents instead of {entry.num_pairs:,}"
 
 
+def criteria(retentions: Collection[Retention], gate: Sequence[RuleResult]) -> str | None:
+    """What verdicts are by: the gate's rules on what is kept, and without any the criterion of each comparison."""
+    rules = dict.fromkeys(result.rule for result in gate if result.rule.name in KEPT)
+    if not rules or not retentions:
+        asked = [(run.criterion.level, f"{criterion(run)} on every task") for run in retentions]
+    else:
+        units = {entry.unit for run in retentions for entry in run.entries if entry.primary}
+        general = "every other task" if any(rule.where is not None for rule in rules) else "every task"
+        said = "; ".join(f"{_bound(rule, units)} on {rule.where or general}" for rule in rules)
+        asked = [(run.criterion.level, said) for run in retentions]
+    told = dict.fromkeys(f"at {numbers.round_percent(level)} confidence {what}" for level, what in asked)
+    return f"Criterion: {'; '.join(told)}." if told else None
+
+
+def _bound(rule: Rule, units: Collection[str]) -> str:
+    if rule.name == "min-retention":
+        return f"at least {numbers.round_percent(rule.bound)} retention"
+    return _lost(rule.bound, units)
+
+
 def criterion(retention: Retention) -> str:
     """What is asked on every task, e.g. `at least 95 % retention` or `at most 2.0 pp lost`."""
     rule = retention.criterion
     if rule.min_retention is not None:
         return f"at least {numbers.round_percent(rule.min_retention)} retention"
     assert rule.margin is not None, "a criterion is a minimal retention or a margin"
-    points = f"{100 * rule.margin:.6g} pp"
-    units = {entry.unit for entry in retention.entries if entry.primary}
-    if units <= {"share"}:
+    return _lost(rule.margin, {entry.unit for entry in retention.entries if entry.primary})
+
+
+def _lost(margin: float, units: Collection[str]) -> str:
+    points = f"{100 * margin:.6g} pp"
+    if set(units) <= {"share"}:
         return f"at most {points} lost"
-    return f"at most {rule.margin:.6g} lost in each metric's own unit" + (
+    return f"at most {margin:.6g} lost in each metric's own unit" + (
         f" ({points} for shares)" if "share" in units else ""
     )

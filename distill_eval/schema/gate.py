@@ -10,6 +10,9 @@ from distill_eval.schema.retention import Estimate, Verdict
 
 RuleName = Literal["min-retention", "margin", "max-size-ratio", "min-speedup", "max-harmful-flips", "max-regression"]
 
+KEPT: tuple[RuleName, ...] = ("min-retention", "margin")
+"""Those on what is kept of the teacher: in a gate they take the place of a comparison's own criterion."""
+
 
 @record
 class Rule:

@@ -76,6 +76,8 @@ class StageRun:
     num_attempts: int
     error: str | None
     """Why it failed."""
+    hardware: str | None = None
+    """That the seconds are of; `None` until the stage is done, and where an older version did it."""
 
 
 @record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def init(config: InitConfig, argv: Sequence[str]) -> int:
     from distill_eval.pipeline.starter import write_starter
 
     path = write_starter(config)
-    print(f"Recipe: {path}. Look at it, then type: distill-eval run {path} --dry-run")
+    print(f"Recipe: {path}. Look at it, then type: distill-eval run {shlex.quote(str(path))} --dry-run")
     return 0
 
 

@@ -20,6 +20,7 @@ def test_it_resolves_and_reads_back_from_what_it_writes(name):
     assert resolve(tomllib.loads(recipe.to_toml()), source=name) == recipe
     stages = {step.stage for step in steps(recipe)}
     assert ("distill" in stages) == (name != "quantize-only")
+    assert ("report" in stages) == (name != "classifier")
     assert str(recipe.output_dir) == f"runs/{name}"
 
 

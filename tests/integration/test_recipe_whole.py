@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,57 @@ def test_a_failed_variant_stops_what_reads_it_and_nothing_else(place, tmp_path, 
     assert main(["run", path, "--output-dir", str(out)]) == 0
     assert skipped(capsys.readouterr().out) == ["prepare"]
     assert {stage.status for stage in by_name(out).values()} == {"done"}
+
+
+def test_a_report_joins_no_old_comparison_to_new_weights(finished, place, tmp_path, capsys):
+    """The student is another one, its variant fails, and so it is not compared; the one before it was."""
+    out = shutil.copytree(finished / "out", tmp_path / "out")
+    before = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
+    assert {row.name for row in before.variants if row.retention.value is not None} >= {"student", "w8a8"}
+    changes = {
+        "prepare": 'keep_layers = "0,1"',
+        "[quantize]": 'name = "w8a8"\nscheme = "W4A16"\ngroup_size = 48',
+        "[export]": None,
+        "bench": None,
+        "bench.load": None,
+        "bench.prompts": None,
+    }
+    path = write(tmp_path, recipe(place, **changes))
+    assert main(["run", path, "--output-dir", str(out)]) == 2
+    assert "Not run: compare, fidelity." in capsys.readouterr().err
+    report = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
+    assert [(row.name, row.retention.value, row.kl.value, row.speeds) for row in report.variants] == [
+        ("teacher", 1.0, 0.0, ()),
+        ("student", None, None, ()),
+    ]
+    assert {source.kind for source in report.sources} == {"student", "distill"}
+    for left in ("compare/retention.json", "fidelity/fidelity.json", "bench/bench.json", "variants/onnx/export.json"):
+        assert (out / left).read_bytes() == (finished / "out" / left).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "missing", "said"),
+    [
+        ({"report": "[report.ci]\ngithub_summary = true"}, None, "the variable GITHUB_STEP_SUMMARY is not set"),
+        ({"bench": 'engine = ["vllm"]'}, "vllm", "--engine vllm: vLLM is not installed here"),
+        (
+            {"distill.training": None, "prepare": None, "bench": None, "bench.load": None, "bench.prompts": None},
+            "onnx",
+            "export needs onnx, not installed here",
+        ),
+    ],
+    ids=["summary", "vllm", "onnx without a training"],
+)
+def test_what_a_late_stage_would_refuse_is_refused_before_any_work(
+    place, tmp_path, capsys, monkeypatch, change, missing, said
+):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    path = write(tmp_path, recipe(place, **change))
+    assert main(["run", path, "--output-dir", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(place, tmp_path, capsys):

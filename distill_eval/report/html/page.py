@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Protocol
 
-from distill_eval.report import numbers
 from distill_eval.report.escape import clean
 from distill_eval.report.flips import Changed, counted
 from distill_eval.report.html import charts, load_charts
@@ -21,7 +20,7 @@ from distill_eval.report.scores import columns as variant_columns
 from distill_eval.report.scores import missing
 from distill_eval.report.sections import WEIGHTS
 from distill_eval.report.table import Cell, Column
-from distill_eval.report.verdict import criterion
+from distill_eval.report.verdict import criteria
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.fidelity import Fidelity
@@ -99,7 +98,7 @@ def render(facts: Facts, flips: Mapping[str, Sequence[Changed]]) -> str:
             "header",
             tag("h1", title),
             tag("p", facts.report.verdict, class_="verdict"),
-            *_criteria(facts.retentions),
+            *_criteria(facts.retentions, facts.report.gate),
             _gate(facts.report.gate),
         ),
         tag("nav", tag("ul", *links), aria_label="Sections"),
@@ -134,12 +133,9 @@ def _resource(name: str) -> Html:
 # ---- sections
 
 
-def _criteria(retentions: Mapping[str, Retention]) -> list[Html]:
-    rules = dict.fromkeys(
-        f"at {numbers.round_percent(one.criterion.level)} confidence {criterion(one)} on every task"
-        for one in retentions.values()
-    )
-    return [tag("p", f"Criterion: {'; '.join(rules)}.")] if rules else []
+def _criteria(retentions: Mapping[str, Retention], gate: Sequence[RuleResult]) -> list[Html]:
+    told = criteria(retentions.values(), gate)
+    return [tag("p", clean(told))] if told else []
 
 
 def _gate(results: Sequence[RuleResult]) -> Html:

@@ -1,5 +1,7 @@
 """The mean over tasks, and how often its interval holds the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,18 @@ def test_an_interval_that_is_not_symmetric_stays_so():
 
 def test_one_estimate_is_its_own_mean():
     only = around(0.9, 0.03, 0.03, 0.06)
-    assert average([only, Estimate(value=None, reason="no chance")], "") == only
+    assert average([only], "") == only
+
+
+def test_a_mean_over_a_part_of_the_tasks_says_so():
+    one, other = around(0.9, 0.03, 0.06, 0.06), around(1.0, 0.04, 0.08, 0.08)
+    undefined = Estimate(value=None, reason="no chance")
+    assert average([one, undefined], "") == replace(one, reason="over 1 of 2 tasks")
+    assert average([one, other], "", 2).reason is None
+    assert average([one, other, undefined], "", 5).reason == "over 2 of 5 tasks"
+    assert average([one, other], "", 5).value == average([one, other], "").value
+    bare = replace(other, ci_high=None, reason="not bounded above")
+    assert average([one, bare], "", 3).reason == "over 2 of 3 tasks; not bounded above"
 
 
 def test_without_a_value_the_reasons_are_told():

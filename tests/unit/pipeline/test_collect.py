@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distill_eval.errors import ArtifactError, UsageError
-from distill_eval.pipeline.collect import collect
+from distill_eval.pipeline.collect import collect, search
 from distill_eval.record import to_json
 from distill_eval.schema.recipe import RecipeRun, StageRun
 from distill_eval.schema.retention import Provenance
@@ -77,16 +77,40 @@ def test_a_folder_without_an_artifact_says_which_verb_makes_one(tmp_path):
             {"version": 7},
             "is of schema version 7, and this distill-eval reads version 1: make it again with distill-eval",
         ),
-        ({"schema": "other/bench"}, "its schema is 'other/bench', expected distill-eval/"),
+        ({"schema": "distill-eval/benches"}, "its schema is 'distill-eval/benches', expected distill-eval/"),
         ({"complet": True}, "complet: unknown key. Did you mean 'complete'?"),
     ],
-    ids=["version", "foreign", "key"],
+    ids=["version", "kind", "key"],
 )
 def test_what_cannot_be_read_is_refused_by_name(run, change, message):
     path = run / "bench.json"
     path.write_text(json.dumps(json.loads(BENCH.read_text()) | change))
     with pytest.raises(ArtifactError, match=f"{re.escape(str(path))}.*{re.escape(message)}"):
         collect([run])
+
+
+@pytest.mark.parametrize("said", ['{"a": 1}', "[1]", '{"schema": "other/bench"}', '{"schema": 3}'])
+def test_a_foreign_file_in_a_folder_is_passed_over_and_named_and_by_hand_it_is_refused(run, said):
+    path = run / "run.json"
+    path.write_text(said)
+    assert found(run) == ["run/bench.json", "run/variants/w8a8/quant.json"]
+    assert search([run]).foreign == ("run/run.json",)
+    with pytest.raises(ArtifactError, match=r"run.json is not an artifact that a report reads: its schema is "):
+        collect([run, path])
+
+
+def test_nothing_but_foreign_files_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"run.json is of another program, and there is no artifact beside"):
+        collect([tmp_path])
+
+
+def test_an_artifact_under_another_name_is_found_and_other_json_is_not(run):
+    (run / "bench.json").rename(run / "first.json")
+    for name, said in {"a": '{"schema": "distill-eval/report", ', "b": '{"model": 1}', "c": "", "d": "[]"}.items():
+        (run / f"{name}.json").write_text(said)
+    assert found(run) == ["run/first.json", "run/variants/w8a8/quant.json"]
+    assert search([run]).foreign == ()
 
 
 def test_what_is_not_json_is_refused(run):

@@ -76,6 +76,12 @@ def test_what_is_not_known_is_said_with_its_reason(place):
     assert str(memory(prepare, {})) == "- (the size of its model is not known yet)"
     compare = steps(recipe)[-1]
     assert str(disk(compare, {})) == "- (no weights: scores, timings and texts)"
+    report = steps(read(place, "[compare.evaluation]", "[report]\n[compare.evaluation]"))[-1]
+    known = sizes(recipe, planned_sizes(recipe))
+    assert (report.stage, str(memory(report, known))) == (
+        "report",
+        "- (no model: it reads what the other stages wrote)",
+    )
 
 
 def test_a_size_is_shown_with_what_it_is_made_of(place):
@@ -91,10 +97,10 @@ def test_the_config_says_the_same_as_the_model(place):
     assert CONFIG.num_hidden_layers == 3
 
 
-def stage(step, seconds, inputs, status="done"):
+def stage(step, seconds, inputs, status="done", hardware="cpu, 2 threads"):
     return StageRun(
         name=step.name, stage=step.stage, status=status, config_digest=step.config_digest, input_digests=inputs,
-        folder=step.folder.name, files={}, seconds=seconds, num_attempts=1, error=None,
+        folder=step.folder.name, files={}, seconds=seconds, num_attempts=1, error=None, hardware=hardware,
     )  # fmt: skip
 
 
@@ -137,6 +143,32 @@ def test_what_differs_says_nothing(two, tmp_path, change):
         first = replace(first, config_digest="other")
     write_run(tmp_path / "other", [first, second])
     assert Earlier(tmp_path / "mine", "cpu, 2 threads").took(distill, (prepare, distill), inputs) is None
+
+
+def test_what_went_on_from_another_attempt_is_no_measurement(two, tmp_path):
+    """But what stands in front of another stage says which content that one read."""
+    prepare, distill, inputs = two
+    first = replace(stage(prepare, 0.1, {"teacher": "sha256:a"}), num_attempts=2)
+    write_run(tmp_path / "other", [first, stage(distill, 70.5, {"data": "sha256:d", "student": "sha256:made"})])
+    earlier = Earlier(tmp_path / "mine", "cpu, 2 threads")
+    assert earlier.took(prepare, (prepare, distill), inputs) is None
+    assert earlier.took(distill, (prepare, distill), inputs).seconds == 70.5
+
+
+@pytest.mark.parametrize("hardware", ["cpu, 64 threads", None])
+def test_a_stage_that_another_machine_did_is_no_measurement(two, tmp_path, hardware):
+    """The run went on here, so its own provenance is this machine's; an older record does not say whose a stage was."""
+    prepare, distill, inputs = two
+    write_run(tmp_path / "other", [stage(prepare, 0.1, {"teacher": "sha256:a"}, hardware=hardware)])
+    assert Earlier(tmp_path / "mine", "cpu, 2 threads").took(prepare, (prepare, distill), inputs) is None
+
+
+def test_a_reports_time_is_known_whatever_it_will_read(place, tmp_path):
+    every = steps(read(place, "[compare.evaluation]", "[report]\n[compare.evaluation]"))
+    report = every[-1]
+    write_run(tmp_path / "other", [stage(report, 1.5, {"prepare": "sha256:made"})])
+    earlier = Earlier(tmp_path / "mine", "cpu, 2 threads")
+    assert earlier.took(report, every, {"report": {"prepare": "not run"}}).seconds == 1.5
 
 
 def test_a_record_that_cannot_be_read_says_nothing(two, tmp_path):

@@ -131,6 +131,14 @@ def test_a_variants_options_repeat_that_variant_alone():
     assert {name for name in before if before[name] != after[name]} == {"quantize w4a16"}
 
 
+def test_a_variants_name_repeats_what_calls_it_by_its_name():
+    before = {step.name: step.config_digest for step in steps(read(WHOLE))}
+    renamed = {step.name: step.config_digest for step in steps(read(WHOLE.replace('"w8a8"', '"int8"')))}
+    assert {name for name in before if before[name] != renamed.get(name)} == {"quantize w8a8", "compare", "fidelity"}
+    moved = WHOLE.replace('output_dir = "out"', 'output_dir = "runs/elsewhere"')
+    assert {step.name: step.config_digest for step in steps(read(moved))} == before
+
+
 @pytest.mark.parametrize(
     ("change", "repeated"),
     [
@@ -142,7 +150,7 @@ def test_a_variants_options_repeat_that_variant_alone():
             ('data = "org/text"', 'data = "org/text"\nmax_length = 128'),
             {"prepare", "cache-teacher", "distill", "baseline"},
         ),
-        (('teacher = "org/teacher"', 'teacher = "org/other"'), set()),  # known by content
+        (('teacher = "org/teacher"', 'teacher = "org/other"'), {"compare"}),  # known by content, but for its name
         (('data = "org/text"', 'data = "org/other"'), set()),
         (('output_dir = "out"', 'output_dir = "elsewhere"'), set()),
         (("[distill.loss]", '[distill.training]\nreport_to = "tensorboard"\n[distill.loss]'), set()),

@@ -18,7 +18,7 @@ RETENTION = VARIANTS / "retention.json"
 
 
 def found(*artifacts):
-    return {(one.weight, one.subject): one.text for one in remarks(artifacts, named(artifacts), (), None)}
+    return {(one.weight, one.subject): one.text for one in remarks(artifacts, named(artifacts), (), None, {})}
 
 
 @pytest.fixture(scope="module")
@@ -76,4 +76,13 @@ def test_a_benchmark_that_was_interrupted_is_told():
     assert ("high", "speed") not in found(bench)
     assert found(with_record(bench, "b/bench.json", complete=False))["high", "speed"] == (
         "b/bench.json ended before all of it was measured."
+    )
+
+
+def test_files_that_were_passed_over_are_named(compared):
+    one = with_record(compared, "x", findings=(), parity=())
+    (finding,) = remarks([one], named([one]), (), None, {}, ("x/run.json", "x/student.json"))
+    assert (finding.weight, finding.text) == (
+        "low",
+        "x/run.json, x/student.json was passed over: no artifact of distill-eval, whatever its name says.",
     )

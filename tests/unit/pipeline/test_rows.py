@@ -8,6 +8,7 @@ import pytest
 from distill_eval.errors import NotComparableError
 from distill_eval.pipeline.collect import Artifact, collect
 from distill_eval.pipeline.mentioned import named, output_of
+from distill_eval.pipeline.remarks import remarks
 from distill_eval.pipeline.rows import entries_by_student, rows
 from distill_eval.pipeline.speeds import table_load
 from distill_eval.schema.bench import ClassifierResult, Latency, Ratio
@@ -17,6 +18,7 @@ REPORTS = Path(__file__).resolve().parents[3] / "reports"
 VARIANTS = REPORTS / "2026-11-26-smollm2-variants"
 SERVING = REPORTS / "2026-11-26-smollm2-serving"
 LAYERS = REPORTS / "2026-11-26-smollm2-distilled" / "layers-15"
+EMOTION = REPORTS / "2026-11-26-minilm-emotion"
 TEACHER = "SmolLM2-135M-Instruct"
 FASTER = Ratio(value=2.0, ci_low=1.9, ci_high=2.1, pairs=(2.0,))
 
@@ -92,6 +94,70 @@ def test_the_load_of_the_table(timed, loads, expected):
     assert table_load({"": replace(timed.record, loads=tuple(loads))}) == expected
 
 
+def on_other_prompts(timed, **changes):
+    """A second benchmark of the teacher, with one student of its own, at half the speed."""
+    models = [one for one in timed.record.models if one.name in (timed.record.models[0].name, "student")]
+    slow = [
+        replace(
+            one,
+            results=tuple(
+                replace(r, metrics=replace(r.metrics, output_throughput=r.metrics.output_throughput / 2))
+                for r in one.results
+            ),
+        )
+        for one in models
+    ]
+    rest = tuple(one for one in timed.record.models if one.name != "student")
+    other = {"prompts": replace(timed.record.prompts, digest="0" * 64)} | changes
+    return changed(timed, "a/bench.json", models=rest), changed(timed, "b/bench.json", models=tuple(slow), **other)
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ({}, "b/bench.json has other prompts than a/bench.json, which the table is of"),
+        ({"hardware": "a GPU"}, "b/bench.json has other hardware (a GPU, not "),
+        ({"engine": "hf"}, "b/bench.json has another engine for the teacher (hf, not vllm) than a/bench.json"),
+    ],
+    ids=["prompts", "hardware", "engine"],
+)
+def test_a_benchmark_that_is_not_alike_fills_no_row_beside_the_first(timed, what, why):
+    changes = {} if not what else {"prompts": timed.record.prompts}
+    if "hardware" in what:
+        changes["provenance"] = replace(timed.record.provenance, **what)
+    first, second = on_other_prompts(timed, **changes)
+    if "engine" in what:
+        second = changed(second, models=tuple(replace(one, **what) for one in second.record.models))
+    found = table(first, second)
+    assert found[TEACHER].speeds[0].output_throughput == timed.record.models[0].results[0].metrics.output_throughput
+    assert (found["student"].speeds, found["student"].bench_engine, found["student"].peak_bytes) == ((), None, None)
+    assert found["student"].reasons["speeds"].startswith(why)
+    assert found["student"].size_bytes is not None
+    high = [one.text for one in remarks([first, second], named([first, second]), (), None, {}) if one.weight == "high"]
+    assert [text.startswith(why) for text in high] == [True]
+    assert high[0].endswith(": its figures stand in its own table alone, and none of them is on the frontier.")
+
+
+def test_benchmarks_that_are_alike_fill_one_table(timed):
+    first, second = on_other_prompts(timed, prompts=timed.record.prompts)
+    found = table(first, second)
+    kept = next(one for one in timed.record.models if one.name == "student").results[0].output_throughput_speedup
+    assert found["student"].speeds[0].speedup == kept
+    assert [one for one in remarks([first, second], named([first, second]), (), None, {}) if one.weight == "high"] == []
+
+
+def test_the_table_is_of_the_first_benchmark_that_has_the_teacher_under_its_load(timed):
+    alone = replace(timed.record.models[2], results=timed.record.models[2].results[:1])
+    short = changed(
+        timed,
+        "a/bench.json",
+        models=(replace(timed.record.models[0], results=timed.record.models[0].results[:1]), alone),
+        loads=timed.record.loads[:1],
+    )
+    found = table(short, changed(timed, "b/bench.json", models=timed.record.models[:2]))
+    assert [speed.load for speed in found[TEACHER].speeds] == ["concurrency 1", "concurrency 4", "concurrency 16"]
+
+
 def test_what_was_laid_beside_another_model_has_no_closeness_to_the_teacher():
     fidelity = only(VARIANTS / "fidelity.json")
     record = fidelity.record
@@ -121,6 +187,38 @@ def test_a_student_that_was_trained_is_the_trained_one_alone():
     assert list(table(*artifacts)) == [TEACHER, "layers15-distilled"]
     assert table(*artifacts)[TEACHER].num_parameters == 134515008  # student.json says so
     assert list(table(only(LAYERS / "student.json"))) == [TEACHER, "layers15"]
+
+
+def test_a_teacher_that_was_trained_itself_is_the_teacher():
+    found = table(*collect([EMOTION]))
+    assert {name: row.role for name, row in found.items()} == {
+        "emotion-teacher": "teacher",
+        "emotion-3-distilled": "student",
+        "emotion-3-baseline": "baseline",
+    }
+    assert found["emotion-teacher"].num_parameters == only(EMOTION / "teacher").record.num_parameters
+
+
+def test_a_teacher_that_was_quantized_is_the_teacher():
+    compared, quant = only(VARIANTS / "retention.json"), only(VARIANTS / "w8a8")
+    first, *rest = compared.record.students
+    turned = changed(
+        compared,
+        teacher=first,
+        students=tuple(rest),
+        entries=tuple(entry for entry in compared.record.entries if entry.student_ref != "w8a8"),
+    )
+    assert table(turned, quant)["w8a8"].role == "teacher"
+
+
+def test_a_teacher_that_a_comparison_has_as_a_student_is_refused():
+    compared = only(VARIANTS / "retention.json")
+    teacher = compared.record.teacher
+    twice = changed(compared, students=(teacher, *compared.record.students))
+    with pytest.raises(
+        NotComparableError, match=r"SmolLM2-135M-Instruct is the teacher and a student \(.*retention.json\)"
+    ):
+        table(twice)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,16 @@ def test_a_name_with_quotes_is_a_name():
     assert (table["teacher"], table["data"]["data"]) == ('a "b" \\c', "x\ny")
 
 
+def test_names_that_are_not_ascii_are_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "--teacher", "./\U0001f600", "--data", "./\u00e4\x7f", "--output", "my recipe.toml"]) == 0
+    assert "type: distill-eval run 'my recipe.toml' --dry-run" in capsys.readouterr().out
+    text = Path("my recipe.toml").read_text(encoding="utf-8")
+    assert "#     distill-eval run 'my recipe.toml' " in text
+    table = tomllib.loads(text)
+    assert (table["teacher"], table["data"]["data"]) == ("./\U0001f600", "./\u00e4\x7f")
+
+
 def test_a_file_that_is_there_stays(tmp_path, capsys):
     path = tmp_path / "mine.toml"
     path.write_text("mine")

@@ -154,7 +154,10 @@ def test_golden(text):
 
 def test_the_verdict_stands_first(text):
     assert text.split("\n\n")[1].startswith("> **Ship student-w8a8.** It keeps 97.1 % \\[95.9, 98.3\\] of SmolLM2-135M")
-    assert "INCONCLUSIVE on hellaswag: about 900 more documents of hellaswag would settle it." in text.split("\n\n")[1]
+    assert (
+        "INCONCLUSIVE on hellaswag: about 900 more documents of hellaswag would settle it; it was not judged on sciq, "
+        in text.split("\n\n")[1]
+    )
 
 
 def test_the_table_has_every_figure_beside_the_teachers(text):

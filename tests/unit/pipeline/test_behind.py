@@ -1,0 +1,73 @@
+"""Which folders of a run a report leaves out: those that may be of other models than the recipe's."""
+
+import pytest
+
+from distill_eval.pipeline.behind import left_behind
+from distill_eval.schema.recipe import RecipeRun, StageRun
+from distill_eval.schema.retention import Provenance
+
+RECIPE = """
+teacher = "org/teacher"
+output_dir = "out"
+[data]
+data = "org/text"
+[prepare]
+ratio = 0.5
+[distill.loss]
+alpha = 0.6
+[[quantize]]
+name = "w8a8"
+scheme = "W8A8"
+[compare.evaluation]
+tasks = ["arc_easy"]
+[bench]
+model = ["teacher", "student"]
+[report]
+"""
+FOLDERS = {
+    "prepare": "prepared",
+    "distill": "student",
+    "quantize w8a8": "variants/w8a8",
+    "quantize old": "variants/old",
+    "compare": "compare",
+    "fidelity": "fidelity",
+    "bench": "bench",
+    "report": "report",
+}
+
+
+def ran(recipe=RECIPE, **status):
+    """All stages done, but for those that are named with `_` for a space."""
+    stages = tuple(
+        StageRun(
+            name=name, stage=name.split()[0], status=status.get(name.replace(" ", "_"), "done"), config_digest="",
+            input_digests={}, folder=folder, files={}, seconds=1.0, num_attempts=1, error=None,
+        )
+        for name, folder in FOLDERS.items()
+    )  # fmt: skip
+    provenance = Provenance(command="", versions={}, hardware="cpu", git_commit=None)
+    return RecipeRun(source="a.toml", recipe=recipe, stages=stages, provenance=provenance)
+
+
+DROPPED = {"variants/old", "fidelity"}
+
+
+@pytest.mark.parametrize(
+    ("status", "behind"),
+    [
+        ({}, set()),
+        ({"report": "unfinished"}, set()),
+        ({"bench": "failed"}, set()),  # it may have measured a part
+        ({"compare": "not run"}, {"compare"}),
+        ({"quantize_w8a8": "failed"}, {"compare"}),
+        ({"distill": "unfinished"}, {"variants/w8a8", "compare", "bench"}),  # killed before their turn
+        ({"prepare": "failed"}, {"student", "variants/w8a8", "compare", "bench"}),
+    ],
+)
+def test_what_waits_and_what_the_recipe_no_longer_has(status, behind):
+    assert left_behind(ran(**status)) == DROPPED | behind
+
+
+def test_of_a_recipe_that_cannot_be_read_the_record_decides():
+    assert left_behind(ran("teacher =", prepare="failed", compare="not run")) == {"compare"}
+    assert left_behind(ran('teachers = "x"')) == set()
