@@ -43,7 +43,7 @@ def check_rows(config: BenchConfig, rows: Sequence[Entry]) -> None:
     _refuse(
         [name for name in given if name in _OF_ENDPOINTS], "it is of --endpoint; models that run here have their own"
     )
-    if "vllm" not in runners:
+    if "vllm" not in runners and "auto" not in config.engine:  # else it is for where there is a vLLM
         unread = (*_OF_VLLM, *_OF_SERVERS)
         _refuse([name for name in given if name in unread], f"no model is served: {rows[0].runner} runs them")
 
