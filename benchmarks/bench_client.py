@@ -226,17 +226,22 @@ def figures(found: Requests, there: list[dict[str, Any]], began: float, setting:
     }
 
 
+def asked(args: argparse.Namespace, folder: Path, num: int, seed: int) -> dict[str, Any]:
+    """So many requests to a server that runs, and their prompts, written to the folder."""
+    prompts = folder / "prompts.jsonl"
+    write_prompts(prompts, num, args.words, seed)
+    return {
+        "address": args.endpoint, "model": args.model, "tokenizer": args.tokenizer, "rate": args.request_rate,
+        "prompts": str(prompts), "requests": num, "tokens": args.tokens, "streams": args.concurrency,
+    }  # fmt: skip
+
+
 def side_by_side(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """Medians and throughputs of each client on a server whose truth nobody knows, by round."""
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        task = {
-            "address": args.endpoint, "model": args.model, "tokenizer": args.tokenizer, "rate": args.request_rate,
-            "prompts": str(folder / "prompts.jsonl"), "requests": args.requests, "tokens": args.tokens,
-            "streams": args.concurrency,
-        }  # fmt: skip
-        write_prompts(folder / "prompts.jsonl", args.requests, args.words, seed=0)
+        task = asked(args, folder, args.requests, seed=0)
         ours(task, folder)  # the first requests of a server are slow
         for number in range(args.rounds):
             for client, run in in_turn(number):
@@ -261,12 +266,7 @@ def at_once(args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
         for place, (client, folder) in enumerate(folders.items()):
             folder.mkdir()
             num = args.requests if place else args.requests * COVER
-            tasks[client] = {
-                "address": args.endpoint, "model": args.model, "tokenizer": args.tokenizer, "rate": args.request_rate,
-                "prompts": str(folder / "prompts.jsonl"), "requests": num, "tokens": args.tokens,
-                "streams": args.concurrency,
-            }  # fmt: skip
-            write_prompts(folder / "prompts.jsonl", num, args.words, seed=place)
+            tasks[client] = asked(args, folder, num, seed=place)
         for _ in range(args.rounds):
             jobs = {client: pool.submit(run, tasks[client], folders[client]) for client, run in CLIENTS.items()}
             found = {client: job.result() for client, job in jobs.items()}
