@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from distill_eval.pipeline.collect import Artifact, of, search
+from distill_eval.pipeline.collect import Artifact, Collected, of, search
 from distill_eval.pipeline.mentioned import named
 from distill_eval.pipeline.remarks import remarks
 from distill_eval.pipeline.rows import entries_by_student, rows
@@ -64,7 +64,12 @@ def gather(runs: Sequence[Path], *, provenance: Provenance) -> Gathered:
         ArtifactError: an artifact is missing, damaged, edited or of another version.
         NotComparableError: the runs do not belong together.
     """
-    artifacts, foreign = search(runs)
+    return put_together(search(runs), provenance=provenance)
+
+
+def put_together(collected: Collected, *, provenance: Provenance) -> Gathered:
+    """As `gather`, of what was collected."""
+    artifacts, foreign = collected
     models = named(artifacts)
     benches = of(artifacts, BenchRun)
     load = table_load(benches)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill_eval.errors import NotComparableError, unknown
-from distill_eval.pipeline.collect import collect, holds_artifacts
-from distill_eval.pipeline.gathered import gather
+from distill_eval.pipeline.collect import holds_artifacts, search
+from distill_eval.pipeline.gathered import put_together
 from distill_eval.record import from_json
 from distill_eval.schema.diff import Side
 from distill_eval.schema.report import Report, Variant
@@ -57,14 +57,15 @@ def read_run(path: Path, provenance: Provenance) -> Run:
     report = path / REPORT if path.is_dir() else path
     if report.name == REPORT and report.is_file() and not holds_artifacts(path):
         return _of_report(path, report)
-    artifacts, found = collect([path]), gather([path], provenance=provenance)
-    digests = "".join(one.digest for one in artifacts)
+    collected = search([path])
+    found = put_together(collected, provenance=provenance)
+    digests = "".join(one.digest for one in collected.artifacts)
     return Run(
         side=_side(path, digests, found.report.variants[0]),
         teacher=found.report.variants[0],
         students=_students(found.report.variants),
         comparisons=tuple(
-            Comparison(one.file.parent, one.record) for one in artifacts if isinstance(one.record, Retention)
+            Comparison(found.files[where].parent, retention) for where, retention in found.retentions.items()
         ),
         names=found.names,
     )
