@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_args, get_type_hints
@@ -84,6 +85,16 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, source: str) -> T:
     except ValidationError as error:
         raise UsageError(f"{source}: {_problems(cls, error)}") from error
     return value
+
+
+DIGITS = 12
+"""Significant digits of a computed number in an artifact, of 16: the last bits of a float differ between machines and
+with the order of a sum."""
+
+
+def digits(value: float | None) -> float | None:
+    """To `DIGITS` significant digits; `None` for what is not a finite number."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.{DIGITS}g}")
 
 
 def to_toml(table: Mapping[str, Any]) -> str:

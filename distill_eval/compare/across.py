@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from distill_eval.compare.alike import unlike_tasks
 from distill_eval.compare.apart import APART, difference_apart, p_of_interval
-from distill_eval.compare.entries import digits, judge
+from distill_eval.compare.entries import judge
 from distill_eval.compare.groups import Key
 from distill_eval.compare.measure import Measured, measure_group, measure_task
 from distill_eval.compare.pairing import PairedTask
 from distill_eval.compare.significance import holm, outcome
 from distill_eval.errors import ArtifactError
+from distill_eval.record import digits
 from distill_eval.schema.diff import TaskChange
 from distill_eval.schema.evals import MetricRun, Sample, TaskRun
 from distill_eval.schema.retention import Criterion, Entry, Estimate, Retention, TaskFacts

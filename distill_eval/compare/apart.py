@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from distill_eval.compare.entries import digits
+from distill_eval.record import digits
 from distill_eval.schema.retention import Estimate
 
 APART = "independent estimates"

@@ -10,11 +10,12 @@ from zlib import crc32
 
 import numpy as np
 
-from distill_eval.compare.entries import digits, estimate, judge
+from distill_eval.compare.entries import estimate, judge
 from distill_eval.compare.evidence import Sampled
 from distill_eval.compare.gap import Gap, resampled_gap, sampled_gap
 from distill_eval.compare.measure import Measured
 from distill_eval.compare.significance import holm, outcome
+from distill_eval.record import digits
 from distill_eval.schema.retention import Bought, Criterion, Entry, Estimate
 
 

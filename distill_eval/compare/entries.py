@@ -10,10 +10,8 @@ from distill_eval.compare.groups import Key
 from distill_eval.compare.measure import Measured
 from distill_eval.compare.power import docs_to_settle, planned_power, seen_power
 from distill_eval.compare.verdict import verdict_of
+from distill_eval.record import DIGITS, digits
 from distill_eval.schema.retention import Criterion, Entry, Estimate, Power
-
-DIGITS = 12
-"""Digits that are kept, of 16: the last bits of a float differ between machines and with the order of a sum."""
 
 
 class Place(NamedTuple):
@@ -150,13 +148,6 @@ def estimate(found: Interval, why: str) -> Estimate:
     value, stderr, low, high = (digits(round(float(part[0]), DIGITS)) for part in found)
     known = None not in (value, stderr, low, high)
     return Estimate(value=value, stderr=stderr, ci_low=low, ci_high=high, reason=None if known else why)
-
-
-def digits(value: float | None) -> float | None:
-    """To `DIGITS` significant digits; `None` for what is not a finite number."""
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value:.{DIGITS}g}")
 
 
 def _power(measured: Measured, judged: Judged, criterion: Criterion, *, primary: bool) -> Power:

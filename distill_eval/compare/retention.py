@@ -15,6 +15,7 @@ from distill_eval.compare.pairing import Evaluated, PairedTask, exchanged, pair
 from distill_eval.compare.significance import holm
 from distill_eval.compare.verdict import check_criterion, check_margin, student_verdict
 from distill_eval.errors import require
+from distill_eval.record import digits
 from distill_eval.schema.evals import EvalRun, TaskRun
 from distill_eval.schema.retention import Criterion, Entry, Provenance, Retention, TaskFacts
 
@@ -146,7 +147,4 @@ class _Measuring:
 def _adjusted(entries: Sequence[Entry]) -> list[Entry]:
     """The entries with Holm's adjustment over the primary ones."""
     p_values = holm([entry.p_value if entry.primary else None for entry in entries])
-    return [
-        replace(entry, p_adjusted=None if p is None else float(f"{p:.12g}"))
-        for entry, p in zip(entries, p_values, strict=True)
-    ]
+    return [replace(entry, p_adjusted=digits(p)) for entry, p in zip(entries, p_values, strict=True)]

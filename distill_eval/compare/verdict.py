@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from distill_eval.errors import require
+from distill_eval.record import digits
 from distill_eval.schema.evals import MetricKind
-from distill_eval.schema.retention import Criterion, Entry, Estimate, StudentVerdict, Verdict
+from distill_eval.schema.retention import Criterion, Entry, Estimate, StudentVerdict, Verdict, worst
 
 
 def check_criterion(criterion: Criterion) -> None:
@@ -68,15 +69,14 @@ def student_verdict(student_ref: str, entries: Sequence[Entry]) -> StudentVerdic
     primary = [entry for entry in entries if entry.primary]
     verdicts = [entry.verdict for entry in primary]
     kept = [(entry.retention.value, entry.task) for entry in primary if entry.retention.value is not None]
-    worst = min(kept, default=None)
-    overall: Verdict = "FAIL" if "FAIL" in verdicts else "INCONCLUSIVE" if "INCONCLUSIVE" in verdicts else "PASS"
+    least = min(kept, default=None)
     return StudentVerdict(
         student_ref=student_ref,
-        verdict=overall,
+        verdict=worst(verdicts) or "PASS",
         num_pass=verdicts.count("PASS"),
         num_fail=verdicts.count("FAIL"),
         num_inconclusive=verdicts.count("INCONCLUSIVE"),
-        mean_retention=float(f"{sum(value for value, _ in kept) / len(kept):.12g}") if kept else None,
-        worst_task=worst[1] if worst else None,
-        worst_retention=worst[0] if worst else None,
+        mean_retention=digits(sum(value for value, _ in kept) / len(kept)) if kept else None,
+        worst_task=least[1] if least else None,
+        worst_retention=least[0] if least else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from distill_eval.record import digits
 from distill_eval.schema.diff import TaskChange
 from distill_eval.schema.report import Speed
 from distill_eval.schema.retention import Criterion, Entry, Retention
@@ -42,7 +43,7 @@ def of_retention(retention: Retention, names: Mapping[str, str]) -> list[Facts]:
     return [
         Facts(
             student=names.get(student.ref, student.ref),
-            size_ratio=float(f"{student.size_bytes / whole:.12g}") if whole else None,
+            size_ratio=digits(student.size_bytes / whole) if whole else None,
             criterion=retention.criterion,
             compared=compared(retention, student.ref),
         )

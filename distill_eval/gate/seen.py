@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from distill_eval.gate.facts import Facts
+from distill_eval.record import digits
 from distill_eval.report import numbers
 from distill_eval.schema.bench import Ratio
 from distill_eval.schema.gate import Rule, RuleName
@@ -128,7 +129,7 @@ def exact_share(number: int, total: int, level: float) -> Estimate:
     from scipy.stats import binomtest
 
     interval = binomtest(number, total).proportion_ci(confidence_level=level, method="exact")
-    value, low, high = (float(f"{part:.12g}") for part in (number / total, interval.low, interval.high))
+    value, low, high = (digits(float(part)) for part in (number / total, interval.low, interval.high))
     return Estimate(value=value, ci_low=low, ci_high=high, reason="an exact interval has no standard error")
 
 

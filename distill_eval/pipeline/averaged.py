@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from distill_eval.record import digits
 from distill_eval.report import numbers
 from distill_eval.schema.retention import Estimate
 
@@ -39,10 +40,10 @@ def average(estimates: Sequence[Estimate], missing: str, num_tasks: int = 0) -> 
     why = next((one.reason for one in known if None in (one.stderr, one.ci_low, one.ci_high) and one.reason), None)
     unbounded = None in (stderr, below, above)
     return Estimate(
-        value=_digits(mean),
-        stderr=None if stderr is None else _digits(stderr / num),
-        ci_low=None if below is None else _digits(mean - below / num),
-        ci_high=None if above is None else _digits(mean + above / num),
+        value=digits(mean),
+        stderr=None if stderr is None else digits(stderr / num),
+        ci_low=None if below is None else digits(mean - below / num),
+        ci_high=None if above is None else digits(mean + above / num),
         reason=_both(part, (why or "one of the tasks has no interval") if unbounded else None),
     )
 
@@ -59,8 +60,3 @@ def _root(parts: Sequence[float | None]) -> float | None:
     """The root of the sum of squares; `None` where a part is not known."""
     known = [part for part in parts if part is not None]
     return math.hypot(*known) if len(known) == len(parts) else None
-
-
-def _digits(value: float) -> float:
-    """Twelve digits, as in `retention.json`: the last bits of a float differ between machines."""
-    return float(f"{value:.12g}")

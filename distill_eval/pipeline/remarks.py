@@ -16,11 +16,10 @@ from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.report import Variant
-from distill_eval.schema.retention import Entry, Finding, Retention
+from distill_eval.schema.retention import WEIGHTS, Entry, Finding, Retention
 
 REPORT = "report"
 """The step of a recipe that makes the report itself, and so is not done yet."""
-WEIGHTS = ("high", "medium", "low")
 
 
 def remarks(

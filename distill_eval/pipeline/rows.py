@@ -19,7 +19,7 @@ from distill_eval.schema.fidelity import Candidate, Fidelity
 from distill_eval.schema.model import ModelFacts
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Variant
-from distill_eval.schema.retention import Entry, Estimate, Retention, Verdict
+from distill_eval.schema.retention import Entry, Estimate, Retention, Verdict, worst
 from distill_eval.schema.student import StudentInit
 
 NOT_COMPARED = "no comparison with the teacher has it (distill-eval compare)"
@@ -83,7 +83,7 @@ def _without_speed(
     num_tasks = len(entries) + len(left)
     parameters, size = _first(_sizes(name, artifacts, named))
     kept = [entry for entry in entries if entry.retention.value is not None]
-    worst = min(kept, key=lambda entry: entry.retention.value or 0.0, default=None)
+    least = min(kept, key=lambda entry: entry.retention.value or 0.0, default=None)
     kl, top1 = _closeness(name, of(artifacts, Fidelity), named)
     is_teacher = model.role == "teacher"
     nothing = IS_TEACHER if is_teacher else IS_BASELINE if model.role == "baseline" else NOT_COMPARED
@@ -100,8 +100,8 @@ def _without_speed(
         size_bytes=size,
         size_ratio=None,
         retention=standard if is_teacher else average([entry.retention for entry in entries], nothing, num_tasks),
-        worst_task=worst.task if worst else None,
-        worst_retention=worst.retention if worst else Estimate(value=None, reason=nothing),
+        worst_task=least.task if least else None,
+        worst_retention=least.retention if least else Estimate(value=None, reason=nothing),
         retention_above_chance=standard
         if is_teacher
         else average([entry.retention_above_chance for entry in entries], nothing, num_tasks),
@@ -174,9 +174,8 @@ def _refuse_twice(before: Entry, entry: Entry, there: str, where: str) -> None:
 def _verdict(name: str, retentions: dict[str, Retention], named: Named, left: Sequence[str]) -> Verdict | None:
     """Over all comparisons, as over the tasks of one: PASS only if all are and no task is left, FAIL if any is."""
     found = [one.verdict for run in retentions.values() for one in run.verdicts if named.names[one.student_ref] == name]
-    order: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
-    worst = next((verdict for verdict in order if verdict in found), None)
-    return "INCONCLUSIVE" if worst == "PASS" and left else worst
+    together = worst(found)
+    return "INCONCLUSIVE" if together == "PASS" and left else together
 
 
 def _closeness(name: str, fidelities: dict[str, Fidelity], named: Named) -> tuple[Estimate, Estimate]:

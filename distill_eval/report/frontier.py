@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from distill_eval.schema.gate import RuleResult
 from distill_eval.schema.report import Speed, Variant
-from distill_eval.schema.retention import Verdict
+from distill_eval.schema.retention import Verdict, worst
 
 NOT_FOR_SHIPPING = "a baseline is not for shipping"
 
@@ -69,9 +69,7 @@ def status(row: Variant, gate: Sequence[RuleResult]) -> Verdict | None:
     """The verdict over tasks and over the rules of the gate: PASS only if all are; `None` where nothing was judged."""
     if row.verdict is None:
         return None
-    found = {row.verdict, *(result.verdict for result in gate if result.student == row.name)}
-    order: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
-    return next(verdict for verdict in order if verdict in found)
+    return worst([row.verdict, *(result.verdict for result in gate if result.student == row.name)])
 
 
 def passing(rows: Sequence[Variant], gate: Sequence[RuleResult]) -> list[Variant]:

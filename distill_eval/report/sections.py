@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from distill_eval.report import escape, numbers
 from distill_eval.report.table import Cell, Column, Grid, grid, markdown_table
-from distill_eval.schema.retention import Finding, Provenance
+from distill_eval.schema.retention import WEIGHTS, Finding, Provenance
 
 FOLD_ABOVE = 12
 """Rows above which a table of details is folded away."""
-WEIGHTS = ("high", "medium", "low")
 
 
 def short_names(refs: Sequence[str]) -> dict[str, str]:

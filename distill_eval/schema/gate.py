@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from distill_eval.record import record
-from distill_eval.schema.retention import Estimate, Verdict
+from distill_eval.schema.retention import Estimate, Verdict, worst
 
 RuleName = Literal["min-retention", "margin", "max-size-ratio", "min-speedup", "max-harmful-flips", "max-regression"]
 
@@ -52,7 +52,4 @@ def overall(results: Iterable[RuleResult]) -> Verdict:
     No adjustment for their number is needed: a student that breaks a rule passes only by passing that one wrongly
     (intersection-union test; Berger 1982, Technometrics 24:295-300).
     """
-    found = {result.verdict for result in results}
-    if "FAIL" in found:
-        return "FAIL"
-    return "PASS" if found == {"PASS"} else "INCONCLUSIVE"
+    return worst([result.verdict for result in results]) or "INCONCLUSIVE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from distill_eval.record import record
@@ -10,6 +11,16 @@ from distill_eval.schema.model import ModelFacts
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Outcome = Literal["better", "worse", "unclear"]
+Weight = Literal["high", "medium", "low"]
+WORST_FIRST: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS")
+WEIGHTS: tuple[Weight, ...] = ("high", "medium", "low")
+"""Of findings, the heaviest first."""
+
+
+def worst(verdicts: Collection[Verdict | None]) -> Verdict | None:
+    """What several verdicts are together: PASS only if all that are there are; `None` without any."""
+    return next((verdict for verdict in WORST_FIRST if verdict in verdicts), None)
+
 
 SCHEMA = "distill-eval/retention"
 SCHEMA_VERSION = 3
@@ -190,7 +201,7 @@ class CalibrationError:
 class Finding:
     """One sentence that a reader must know before believing the table."""
 
-    weight: Literal["high", "medium", "low"]
+    weight: Weight
     subject: str
     """A task, a model, or `run`."""
     text: str

@@ -18,7 +18,6 @@ from distill_eval.report.markdown import ALWAYS
 from distill_eval.report.rows import View, columns, ordered
 from distill_eval.report.scores import columns as variant_columns
 from distill_eval.report.scores import missing
-from distill_eval.report.sections import WEIGHTS
 from distill_eval.report.table import Cell, Column
 from distill_eval.report.verdict import criteria
 from distill_eval.schema.bench import BenchRun
@@ -27,7 +26,7 @@ from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.gate import RuleResult
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Report
-from distill_eval.schema.retention import Provenance, Retention
+from distill_eval.schema.retention import WEIGHTS, Provenance, Retention
 
 NO_DOCUMENTS = (
     "The documents are not shown: their samples-*.jsonl, which distill-eval compare writes beside retention.json, are "
