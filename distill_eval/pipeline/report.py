@@ -54,7 +54,7 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
         f"another, e.g. --output-dir {folder / 'report'}",
     )
     check_folder(folder)
-    path, text = folder / scorecard.TEXT, render(found)
+    path, text = folder / scorecard.TEXT, scorecard.render(found)
     page = render_page(found) if config.html else None
     remove([path, folder / PAGE, *told.older(folder), *cards.older(folder)])
     write_atomic(folder / ARTIFACT, to_json(found.report))
@@ -63,23 +63,6 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
     write_atomic(path, text)
     told.tell(config.ci, folder, found.report.gate, scorecard.short(found.report, found.retentions))
     return Done(found, path, None if page is None else folder / PAGE)
-
-
-def render(found: Gathered) -> str:
-    """The text of `report.md`."""
-    from distill_eval.report.scorecard import Grounds, render
-
-    grounds = Grounds(
-        entries=found.entries,
-        retentions=found.retentions,
-        benches=found.benches,
-        fidelities=found.fidelities,
-        makings={**found.students, **found.trainings, **found.quants, **found.exports},
-        models=found.models,
-        names=found.names,
-        made=found.made,
-    )
-    return render(found.report, grounds)
 
 
 def render_page(found: Gathered) -> str:

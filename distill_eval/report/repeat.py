@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from distill_eval.report import escape
 from distill_eval.report.markdown import conditions, task_facts
@@ -22,28 +22,35 @@ def how_to_repeat(report: Report, retentions: Mapping[str, Retention], made: Map
         retentions: The comparisons, by where they were found.
         made: How each artifact was made, by where it was found.
     """
-    sources = sorted(report.sources, key=lambda source: IN_ORDER.index(source.kind))
-    commands = list(dict.fromkeys(source.command for source in sources if source.command))
+    in_order = sorted(report.sources, key=lambda source: IN_ORDER.index(source.kind))
+    commands = list(dict.fromkeys(source.command for source in in_order if source.command))
     sections = [
         "## How to repeat this",
         escape.code_block("\n".join([*commands, report.provenance.command]), language="sh"),
     ]
     if report.recipe is not None:
         sections += ["The recipe:", escape.code_block(report.recipe.rstrip("\n"), language="toml")]
-    sections += [_sources(report, made), *_conditions(retentions), _versions(made)]
+    artifacts = folded(plain_table(_escaped(sources(report, made))), len(report.sources))
+    sections += [artifacts, *_conditions(retentions), plain_table(_escaped(versions(made.values())))]
     return sections
 
 
-def _sources(report: Report, made: Mapping[str, Provenance]) -> str:
-    table = {
-        "artifact": [escape.text(source.path) for source in report.sources],
+def sources(report: Report, made: Mapping[str, Provenance]) -> dict[str, list[str]]:
+    """The artifacts, a row each, as unescaped columns."""
+    found = [made[source.path] for source in report.sources]
+    return {
+        "artifact": [source.path for source in report.sources],
         "SHA-256": [source.digest[:12] for source in report.sources],
-        "distill-eval commit": [
-            escape.text(made[source.path].git_commit or "not a checkout") for source in report.sources
-        ],
-        "hardware": [escape.text(made[source.path].hardware) for source in report.sources],
+        "distill-eval commit": [one.git_commit or "not a checkout" for one in found],
+        "hardware": [one.hardware for one in found],
     }
-    return folded(plain_table(table), len(report.sources))
+
+
+def versions(made: Collection[Provenance]) -> dict[str, list[str]]:
+    """A package per row; where artifacts were made with different versions, all of them; unescaped."""
+    packages = sorted({package for one in made for package in one.versions})
+    seen = [dict.fromkeys(one.versions[name] for one in made if name in one.versions) for name in packages]
+    return {"package": packages, "version": [", ".join(each) for each in seen]}
 
 
 def _conditions(retentions: Mapping[str, Retention]) -> list[str]:
@@ -55,14 +62,5 @@ def _conditions(retentions: Mapping[str, Retention]) -> list[str]:
     return found
 
 
-def _versions(made: Mapping[str, Provenance]) -> str:
-    """A package per row; where artifacts were made with different versions, all of them."""
-    packages = sorted({package for one in made.values() for package in one.versions})
-
-    def seen(package: str) -> str:
-        versions = dict.fromkeys(one.versions[package] for one in made.values() if package in one.versions)
-        return ", ".join(escape.text(version) for version in versions)
-
-    return plain_table(
-        {"package": [escape.text(package) for package in packages], "version": [seen(p) for p in packages]}
-    )
+def _escaped(table: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {heading: [escape.text(cell) for cell in cells] for heading, cells in table.items()}

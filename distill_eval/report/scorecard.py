@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from distill_eval.report import bench_rows, escape, fidelity, gate, markdown, numbers, verdict
 from distill_eval.report.decision import headline
 from distill_eval.report.frontier import beaten_by, point, speed_at
+from distill_eval.report.grounds import Entries, Grounds
 from distill_eval.report.made import Making, section
 from distill_eval.report.repeat import how_to_repeat
 from distill_eval.report.rows import View, flips_cell, value_cell
@@ -18,44 +18,26 @@ from distill_eval.report.table import Cell, Column, grid
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.report import Report, Variant
-from distill_eval.schema.retention import Entry, Provenance, Retention
+from distill_eval.schema.retention import Entry, Retention
 
 TEXT = "report.md"
-Entries = Mapping[str, Sequence[Entry]]
 
 
-class Grounds(NamedTuple):
-    """What stands behind a report; artifacts by where they were found."""
-
-    entries: Entries
-    """By a student's short name, what its verdict rests on."""
-    retentions: Mapping[str, Retention]
-    benches: Mapping[str, BenchRun]
-    fidelities: Mapping[str, Fidelity]
-    makings: Mapping[str, Making]
-    """How models were cut, trained, quantized and exported."""
-    models: Mapping[str, str]
-    """By the same, the short name of the model that came of it."""
-    names: Mapping[str, str]
-    """From every name that an artifact has for a model to its short name."""
-    made: Mapping[str, Provenance]
-    """How each artifact was made."""
-
-
-def render(report: Report, grounds: Grounds) -> str:
+def render(found: Grounds) -> str:
     """The whole text, ending in a newline; the same records give the same bytes."""
-    entries, names = grounds.entries, grounds.names
+    report, entries, names = found.report, found.entries, found.names
+    makings: dict[str, Making] = {**found.students, **found.trainings, **found.quants, **found.exports}
     sections = [
-        *_head(report, grounds.retentions),
+        *_head(report, found.retentions),
         *_per_task(report, entries),
         *_flips(report, entries),
         *_frontier(report),
-        *_speed(grounds.benches),
-        *_fidelity(grounds.fidelities, names),
-        *section(grounds.makings, grounds.models, names),
-        *_details(grounds.retentions, names),
+        *_speed(found.benches),
+        *_fidelity(found.fidelities, names),
+        *section(makings, found.models, names),
+        *_details(found.retentions, names),
         findings(report.findings, fold=True),
-        *how_to_repeat(report, grounds.retentions, grounds.made),
+        *how_to_repeat(report, found.retentions, found.made),
         HOW_TO_READ,
     ]
     return "\n\n".join(sections) + "\n"

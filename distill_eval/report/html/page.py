@@ -6,27 +6,24 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Protocol
 
 from distill_eval.report.escape import clean
 from distill_eval.report.flips import Changed, counted
+from distill_eval.report.grounds import Grounds
 from distill_eval.report.html import charts, load_charts
 from distill_eval.report.html.browser import browser
 from distill_eval.report.html.markup import Html, joined, tag
 from distill_eval.report.html.tables import table
 from distill_eval.report.markdown import ALWAYS
+from distill_eval.report.repeat import sources, versions
 from distill_eval.report.rows import View, columns, ordered
 from distill_eval.report.scores import columns as variant_columns
 from distill_eval.report.scores import missing
 from distill_eval.report.table import Cell, Column
 from distill_eval.report.verdict import criteria
-from distill_eval.schema.bench import BenchRun
-from distill_eval.schema.distill import DistillRun
-from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.gate import RuleResult
-from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Report
-from distill_eval.schema.retention import WEIGHTS, Provenance, Retention
+from distill_eval.schema.retention import WEIGHTS, Retention
 
 NO_DOCUMENTS = (
     "The documents are not shown: their samples-*.jsonl, which distill-eval compare writes beside retention.json, are "
@@ -34,47 +31,7 @@ NO_DOCUMENTS = (
 )
 
 
-class Facts(Protocol):
-    """What a page is made of; mappings go from the path of an artifact to its record."""
-
-    @property
-    def report(self) -> Report:
-        """What all of it says together."""
-
-    @property
-    def retentions(self) -> Mapping[str, Retention]:
-        """The comparisons."""
-
-    @property
-    def fidelities(self) -> Mapping[str, Fidelity]:
-        """Distances of distributions."""
-
-    @property
-    def benches(self) -> Mapping[str, BenchRun]:
-        """Speeds."""
-
-    @property
-    def trainings(self) -> Mapping[str, DistillRun]:
-        """Trainings, by name."""
-
-    @property
-    def quants(self) -> Mapping[str, QuantRun]:
-        """Quantizations."""
-
-    @property
-    def models(self) -> Mapping[str, str]:
-        """Short name of the model that an artifact tells of, by its path."""
-
-    @property
-    def made(self) -> Mapping[str, Provenance]:
-        """How each artifact was made."""
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """Short name of each model in the report, by its reference."""
-
-
-def render(facts: Facts, flips: Mapping[str, Sequence[Changed]]) -> str:
+def render(facts: Grounds, flips: Mapping[str, Sequence[Changed]]) -> str:
     """The whole page; the same records give the same bytes.
 
     Args:
@@ -162,7 +119,7 @@ def _variants(report: Report) -> Html:
     return joined([*at, shown, *said])
 
 
-def _charts(facts: Facts) -> Html:
+def _charts(facts: Grounds) -> Html:
     report, names = facts.report, facts.names
     groups: dict[str, list[Html]] = {
         "What was kept": [
@@ -181,7 +138,7 @@ def _charts(facts: Facts) -> Html:
     return joined(parts)
 
 
-def _all_tasks(facts: Facts) -> Html:
+def _all_tasks(facts: Grounds) -> Html:
     parts: list[str] = []
     for number, (path, retention) in enumerate(facts.retentions.items()):
         found = _tasks(retention, facts.names, number)
@@ -200,7 +157,7 @@ def _tasks(retention: Retention, names: Mapping[str, str], number: int) -> Html:
     return table([found[key] for key in keys], "Retention by task", prefix=f"tasks{number}", sortable=True)
 
 
-def _flips(facts: Facts, flips: Mapping[str, Sequence[Changed]]) -> Html:
+def _flips(facts: Grounds, flips: Mapping[str, Sequence[Changed]]) -> Html:
     parts: list[str] = []
     for path, retention in facts.retentions.items():
         wanted = sum(len(counted(retention, student.ref)) for student in retention.students)
@@ -220,20 +177,13 @@ def _findings(report: Report) -> Html:
     return tag("ol", *items) if items else tag("p", "None.")
 
 
-def _repeat(facts: Facts) -> Html:
+def _repeat(facts: Grounds) -> Html:
     report = facts.report
     commands = dict.fromkeys(source.command for source in report.sources if source.command)
     parts = [tag("pre", "\n".join([*commands, report.provenance.command]))]
     if report.recipe is not None:
         parts += [tag("h3", "Recipe"), tag("pre", report.recipe)]
-    made = [facts.made[source.path] for source in report.sources]
-    sources = {
-        "artifact": [source.path for source in report.sources],
-        "SHA-256": [source.digest[:12] for source in report.sources],
-        "distill-eval commit": [one.git_commit or "not a checkout" for one in made],
-        "hardware": [one.hardware for one in made],
-    }
-    parts.append(_table_of(sources, "Artifacts", "sources"))
+    parts.append(_table_of(sources(report, facts.made), "Artifacts", "sources"))
     tasks = [task for retention in facts.retentions.values() for task in retention.tasks]
     data = {
         "task": [task.task for task in tasks],
@@ -241,12 +191,8 @@ def _repeat(facts: Facts) -> Html:
         "revision": [task.dataset_revision or "not known" for task in tasks],
     }
     parts.append(_table_of(data, "Data", "data") if tasks else Html())
-    packages = sorted({package for one in made for package in one.versions})
-    versions = {
-        "package": packages,
-        "version": [", ".join(dict.fromkeys(one.versions[p] for one in made if p in one.versions)) for p in packages],
-    }
-    parts.append(_table_of(versions, "Versions", "versions"))
+    made = [facts.made[source.path] for source in report.sources]
+    parts.append(_table_of(versions(made), "Versions", "versions"))
     return joined(parts)
 
 

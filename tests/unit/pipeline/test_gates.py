@@ -12,8 +12,8 @@ from distill_eval.gate.options import CiOptions
 from distill_eval.pipeline import told
 from distill_eval.pipeline.gates import facts, gated
 from distill_eval.pipeline.gathered import gather
-from distill_eval.pipeline.report import render
 from distill_eval.record import from_json
+from distill_eval.report.scorecard import render
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.gate import Rule
 from distill_eval.schema.model import ModelRef

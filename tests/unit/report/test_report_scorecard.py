@@ -12,7 +12,7 @@ from unit.report.test_report_bench import ONE, SIXTEEN, model, result, run
 from distill_eval.record import from_json
 from distill_eval.report.decision import verdict
 from distill_eval.report.frontier import choose, with_frontier
-from distill_eval.report.scorecard import Grounds, render
+from distill_eval.report.scorecard import render
 from distill_eval.schema.bench import Ratio
 from distill_eval.schema.export import ExportRun
 from distill_eval.schema.gate import Rule, RuleResult
@@ -120,22 +120,15 @@ def story(examples, show=lambda name: name):
     )  # fmt: skip
     where, timed_where = (source.path for source in report.sources)
     refs = {student.ref: student.ref.removeprefix("runs/") for student in compared.students}
-    grounds = Grounds(
-        entries=entries, retentions={where: compared}, benches={timed_where: timed}, fidelities={},
-        makings={
-            "x/prepared/student.json": narrowed(), "student": trained(), "baseline": baseline(),
-            "x/w8a8/quant.json": kept(QuantRun, "w8a8/quant.json"),
-            "x/onnx/export.json": kept(ExportRun, "onnx-int8/export.json"),
-        },
+    return SimpleNamespace(
+        report=report, entries=entries, retentions={where: compared}, benches={timed_where: timed}, fidelities={},
+        students={"x/prepared/student.json": narrowed()}, trainings={"student": trained(), "baseline": baseline()},
+        quants={"x/w8a8/quant.json": kept(QuantRun, "w8a8/quant.json")},
+        exports={"x/onnx/export.json": kept(ExportRun, "onnx-int8/export.json")},
         models={"x/w8a8/quant.json": first, "x/onnx/export.json": third},
         names=refs | {compared.teacher.ref: teacher.name},
         made={where: compared.provenance, timed_where: timed.provenance},
     )  # fmt: skip
-    return SimpleNamespace(report=report, grounds=grounds)
-
-
-def text_of(told):
-    return render(told.report, told.grounds)
 
 
 def main_table(text):
@@ -145,7 +138,7 @@ def main_table(text):
 
 @pytest.fixture
 def text(examples):
-    return text_of(story(examples))
+    return render(story(examples))
 
 
 def test_golden(text):
@@ -222,9 +215,9 @@ def test_how_each_model_was_made_is_a_row(text):
 def test_commands_stand_in_the_order_in_which_they_were_run(examples):
     told = story(examples)
     quant = Source(kind="quant", path="x/q.json", digest="2" * 64, command="distill-eval quantize")
-    report = replace(told.report, sources=(*told.report.sources, quant))
-    made = told.grounds.made | {"x/q.json": OWN}
-    block = render(report, told.grounds._replace(made=made)).split("```sh\n")[1].split("\n```")[0]
+    told.report = replace(told.report, sources=(*told.report.sources, quant))
+    told.made = told.made | {"x/q.json": OWN}
+    block = render(told).split("```sh\n")[1].split("\n```")[0]
     assert [line.split()[1] for line in block.splitlines()] == ["quantize", "compare", "report"]
 
 
@@ -236,7 +229,7 @@ def test_the_gate_is_told_line_by_line(text):
 def test_foreign_text_is_never_markup(examples):
     hostile = examples.hostile_name
     told = story(examples, lambda name: f"{name} {hostile}")
-    text = text_of(told)
+    text = render(told)
     html = {block for block in text.split("\n\n") if block.startswith(("<details>", "</details>"))}
     assert all("<script>" not in block for block in html)
     assert_nothing_foreign_is_markup(text, html={f"{block}\n" for block in html})
