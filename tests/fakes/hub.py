@@ -6,9 +6,9 @@ It answers what huggingface_hub's client asks it.
 import base64
 import hashlib
 import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from fakes.loopback import serving
 
 TOKEN = "hf_test"
 
@@ -28,21 +28,9 @@ class FakeHub:
         self.address = None
 
 
-@contextmanager
 def serve(**options):
     """A running `FakeHub`."""
-    fake = FakeHub(**options)
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"fake": fake}))
-    http.daemon_threads = True
-    fake.address = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield fake
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
+    return serving(Handler, FakeHub(**options))
 
 
 class Handler(BaseHTTPRequestHandler):

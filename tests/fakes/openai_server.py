@@ -4,8 +4,9 @@ import json
 import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from fakes.loopback import serving
 
 
 class FakeServer:
@@ -38,21 +39,9 @@ class FakeServer:
             self.most_at_once = max(self.most_at_once, self._at_once)
 
 
-@contextmanager
 def serve(**options):
     """A running `FakeServer`; `address` ends in /v1."""
-    fake = FakeServer(**options)
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"fake": fake}))
-    http.daemon_threads = True
-    fake.address = f"http://127.0.0.1:{http.server_port}/v1"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield fake
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
+    return serving(Handler, FakeServer(**options), "/v1")
 
 
 class Handler(BaseHTTPRequestHandler):

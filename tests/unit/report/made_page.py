@@ -4,15 +4,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
+from fakes import subjects
 from unit.report.conftest import make_entry, make_estimate, make_model, make_retention, make_verdict
 
 from distill_eval.report.flips import changed
 from distill_eval.schema.bench import Ratio
 from distill_eval.schema.evals import MetricSample, Sample
-from distill_eval.schema.report import Report, Source, Speed, Variant
-from distill_eval.schema.retention import Estimate, Finding, Flips, Provenance
+from distill_eval.schema.report import Report, Source, Speed
+from distill_eval.schema.retention import Finding, Flips, Provenance
 
-NONE = Estimate(value=None, reason="it was not measured")
 TEACHER, STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct", "runs/demo/student"
 NAMES = {TEACHER: "SmolLM2-135M-Instruct", STUDENT: "student"}
 
@@ -53,31 +53,9 @@ def changes_of(outcomes, **options):
 
 
 def variant(name, role="student", **changes):
-    """A row of the table."""
-    made = Variant(
-        name=name,
-        ref=name,
-        role=role,
-        engine="hf",
-        bench_engine=None,
-        quantization=None,
-        num_parameters=134_515_008,
-        size_bytes=269_060_552,
-        size_ratio=1.0,
-        retention=NONE,
-        worst_task=None,
-        worst_retention=NONE,
-        retention_above_chance=NONE,
-        gap_recovered=NONE,
-        kl=NONE,
-        top1_agreement=NONE,
-        speeds=(),
-        peak_bytes=None,
-        verdict=None,
-        on_frontier=None,
-        reasons={"speeds": "it was not benchmarked", "peak_bytes": "it was not benchmarked"},
-    )
-    return replace(made, **changes)
+    """A row of the table, of which nothing was measured."""
+    unmeasured = dict.fromkeys(("speeds", "peak_bytes"), "it was not benchmarked")
+    return subjects.variant(name, name, role, **{"bench_engine": None, "speeds": (), "reasons": unmeasured} | changes)
 
 
 def speed(value=None, load="concurrency 4"):
