@@ -50,7 +50,7 @@ def test_smoke_runs_to_its_report_and_once(tmp_path, capsys):
     recipe.write_text(shipped()["smoke"].replace("enforce_eager = true", 'engine = ["hf"]'))
     assert main(["run", str(recipe), "--output-dir", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert f"Report: {out / 'report' / 'report.md'}" in printed
+    assert printed.splitlines()[-1] == f"Report: {out / 'report' / 'report.html'}, {out / 'report' / 'report.md'}"
     run = from_json(RecipeRun, (out / "run.json").read_bytes(), source="run.json")
     assert [stage.status for stage in run.stages] == ["done"] * 11
     known = run.stages[0].input_digests
