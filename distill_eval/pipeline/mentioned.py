@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from distill_eval.errors import ArtifactError, NotComparableError, boundary
 from distill_eval.pipeline.collect import SCHEMAS, Artifact, of
-from distill_eval.pipeline.joined import Mention, Model, join, normal
+from distill_eval.pipeline.joined import SURE, Mention, Model, common, join, normal
 from distill_eval.report.sections import short_names
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
@@ -26,7 +26,7 @@ class Named(NamedTuple):
     """The models of a report."""
 
     models: dict[str, Model]
-    """By short name, the teacher first."""
+    """By short name, the teacher first; without assistants that nothing measured."""
     names: dict[str, str]
     """From every name that an artifact has for a model to its short name."""
     made: dict[str, str]
@@ -52,11 +52,33 @@ def named(artifacts: Sequence[Artifact]) -> Named:
     short = short_names([model.ref for model in models])
     by_name = {short[model.ref]: model for model in models}
     every = [(name, mention) for name, model in by_name.items() for mention in model.mentions]
+    taught = _assistants(by_name, artifacts)
     return Named(
-        models=by_name,
+        models={name: model for name, model in by_name.items() if name not in taught},
         names={ref: name for name, mention in every for ref in mention.refs},
         made={mention.where: name for name, mention in every},
     )
+
+
+def _assistants(models: Mapping[str, Model], artifacts: Sequence[Artifact]) -> set[str]:
+    """Models of which only their own artifacts tell, and by which others of the report were trained.
+
+    They are steps on the way and nobody meant to ship them; one that was measured stands in the table.
+    """
+    measured = {one.where for one in artifacts if isinstance(one.record, Retention | Fidelity | BenchRun)}
+    teachers = {str(teacher) for run in of(artifacts, DistillRun).values() for teacher in run.teachers}
+    return {
+        name
+        for name, model in models.items()
+        if model.role == "student"
+        and not any(mention.where in measured for mention in model.mentions)
+        and any(_is_same(ref, teacher) for ref in model.refs for teacher in teachers)
+    }
+
+
+def _is_same(ref: str, other: str) -> bool:
+    """Whether two names are of one model beyond doubt."""
+    return normal(ref) == normal(other) or common(ref, other) >= SURE
 
 
 def _mentions(one: Artifact, artifacts: Sequence[Artifact]) -> Iterator[Mention]:

@@ -1,8 +1,14 @@
 """Which folders of a run a report leaves out: those that may be of other models than the recipe's."""
 
+import tomllib
+from dataclasses import replace
+
 import pytest
 
 from distill_eval.pipeline.behind import left_behind
+from distill_eval.pipeline.plan import steps
+from distill_eval.pipeline.without import without
+from distill_eval.recipe import resolve
 from distill_eval.schema.recipe import RecipeRun, StageRun
 from distill_eval.schema.retention import Provenance
 
@@ -66,6 +72,16 @@ DROPPED = {"variants/old", "fidelity"}
 )
 def test_what_waits_and_what_the_recipe_no_longer_has(status, behind):
     assert left_behind(ran(**status)) == DROPPED | behind
+
+
+def test_what_was_measured_without_a_failed_variant_is_of_today():
+    planned = {step.name: step for step in steps(resolve(tomllib.loads(RECIPE), source="a.toml"))}
+    smaller = without(planned["compare"], [planned["quantize w8a8"]]).config_digest
+    run = ran(quantize_w8a8="failed")
+    now = tuple(replace(stage, config_digest=smaller) if stage.name == "compare" else stage for stage in run.stages)
+    assert left_behind(replace(run, stages=now)) == DROPPED
+    trained = tuple(replace(stage, status="failed") if stage.name == "distill" else stage for stage in now)
+    assert left_behind(replace(run, stages=trained)) == DROPPED | {"variants/w8a8", "compare", "bench"}
 
 
 def test_of_a_recipe_that_cannot_be_read_the_record_decides():
