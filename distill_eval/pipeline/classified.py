@@ -38,7 +38,7 @@ class Classified(NamedTuple):
     @property
     def machine(self) -> str:
         """What latencies are of."""
-        return f"{self.run.provenance.hardware}, {self.measured.device}, {self.figures.num_threads} threads"
+        return f"{self.run.provenance.hardware} ({self.measured.device}, threads: {self.figures.num_threads})"
 
 
 def classified(artifacts: Sequence[Artifact], named: Named) -> dict[str, Classified]:

@@ -100,7 +100,7 @@ class Job:
         return before
 
     def run(self, outlook: Outlook) -> RecipeRun:
-        """Run every step that is not done and whose needs are; measurements go on without a variant that is not there."""
+        """Run every step that is not done and whose needs are; measurements go on without a lost variant."""
         before = self._begin()
         for place, step in enumerate(self.steps, start=1):
             missing = self._missing(step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from distill_eval.errors import ArtifactError, NotComparableError, boundary
@@ -120,14 +121,15 @@ def _folders(one: Artifact) -> tuple[str, ...]:
 
 
 def output_of(one: Artifact) -> str | None:
-    """The output folder in the command that made an artifact; `None` where a whole recipe made it."""
+    """The output folder in the command that made an artifact; `None` where a whole recipe or chain made it."""
     with boundary(ArtifactError, f"{one.file}: the command that made it cannot be read"):
         words = shlex.split(one.record.provenance.command)
     if len(words) < 2 or words[1] != SCHEMAS[one.kind].verb:
         return None
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    found = [word.partition("=")[2] or after for word, after in pairs if word.partition("=")[0] == "--output-dir"]
-    return found[-1] if found else None
+    pairs = [(word.partition("=")[0], word.partition("=")[2] or after) for word, after in pairwise([*words, ""])]
+    if any(option == "--chain" for option, _ in pairs):
+        return None
+    return next((value for option, value in reversed(pairs) if option == "--output-dir"), None)
 
 
 def _trained(one: Artifact, artifacts: Sequence[Artifact]) -> bool:
