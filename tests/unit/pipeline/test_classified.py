@@ -67,8 +67,8 @@ def test_the_texts_say_it(artifacts):
     found = gather(artifacts)
     text, page = render(found), render_page(found, {})
     assert text.splitlines()[2] == (
-        "> **Ship emotion-3-distilled.** It keeps 100.5 % \\[99.7, 101.4\\] of emotion-teacher, at 0.77x the size; one text "
-        "takes it 8.5 ms (the teacher 14.4 ms), in the median."
+        "> **Ship emotion-3-distilled.** It keeps 100.5 % \\[99.7, 101.4\\] of emotion-teacher, at 0.77x the size; one "
+        "text takes it 8.5 ms (the teacher 14.4 ms), in the median."
     )
     assert "Criterion: at 95 % confidence at least 95 % retention on every task." in text
     assert " 14.4 / 18.7 |" in text
