@@ -2,8 +2,9 @@
 
     python scripts/reports_index.py [--check]
 
-tests/contract/test_reports_index.py fails when the stored file is not what this writes. What an artifact does not say (what was
-to be learnt, what came of it in words) stands in a README.md of the folder that it is about, which the table links.
+tests/contract/test_reports_index.py fails when the stored file is not what this writes. What an artifact does not say
+(what was to be learnt, what came of it in words) stands in a README.md of the folder that it is about, which the table
+links.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ HEADINGS = ("date", "run", "teacher", "students", "measured on", "verdict", "com
 HEAD = """\
 # Reports
 
-One folder per real run, `<date>-<student>/`, as the commands wrote it: the last section of a report says how to repeat it, and the
-commit is that of distill-eval which made it. `python scripts/keep_report.py RUN reports/NAME` takes over what is to be kept of a
-recipe's run. This page is written by `python scripts/reports_index.py` from the artifacts; notes are in the folders.
+One folder per real run, `<date>-<student>/`, as the commands wrote it: the last section of a report says how to repeat
+it, and the commit is that of distill-eval which made it. `python scripts/keep_report.py RUN reports/NAME` takes over
+what is to be kept of a recipe's run. This page is written by `python scripts/reports_index.py` from the artifacts;
+notes are in the folders.
 """
 
 
@@ -157,8 +159,8 @@ def _cited(report: Found, read: Sequence[Found]) -> list[Found]:
     for source in report.record.sources:
         if source.digest not in kept:
             raise ArtifactError(
-                f"{report.path} was made of {source.path} (SHA-256 {source.digest[:12]}), and no file here is that one: "
-                f"add it, or make the report again of what is here"
+                f"{report.path} was made of {source.path} (SHA-256 {source.digest[:12]}), and no file here is "
+                "that one: add it, or make the report again of what is here"
             )
     return [kept[source.digest] for source in report.record.sources]
 

@@ -66,7 +66,10 @@ def short(retention: Retention, rules: Sequence[RuleResult] = ()) -> str:
 def grounds(retention: Retention, decision: StudentVerdict) -> str:
     """What a verdict rests on, and what distillation bought where there is a baseline."""
     pairs = bought.held([entry for entry in retention.entries if entry.student_ref == decision.student_ref])
-    told = [verdict.grounds(retention, decision, escape.name), *([bought.sentence(pairs, escape.name)] if pairs else [])]
+    told = [
+        verdict.grounds(retention, decision, escape.name),
+        *([bought.sentence(pairs, escape.name)] if pairs else []),
+    ]
     return " ".join(told)
 
 

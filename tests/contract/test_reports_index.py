@@ -92,7 +92,9 @@ def test_a_folder_of_several_runs_has_a_row_for_each_with_its_recipe():
     assert inside == ["smollm2-distilled/layers-15", "smollm2-distilled/layers-22", "smollm2-distilled/wikitext"]
     row = found["smollm2-distilled/layers-22"]
     assert row["recipe"] == "[layers-22.toml](2026-11-26-smollm2-distilled/layers-22.toml)"
-    assert row["measured on"].startswith("lambada_openai (1,800), arc_easy (1,800), hellaswag (1,800), winogrande (1,267)")
+    assert row["measured on"].startswith(
+        "lambada_openai (1,800), arc_easy (1,800), hellaswag (1,800), winogrande (1,267)"
+    )
     assert found["smollm2-distilled/wikitext"]["recipe"] == "-"
     assert "[notes](2026-11-26-smollm2-distilled/README.md)" in row["run"]
 
