@@ -35,7 +35,8 @@ BESIDE = (".md", ".svg")
 MOST_BYTES = 1_000_000
 """Of a page, which holds documents, and of timings: larger ones are left out."""
 OF_THIS_MACHINE = re.compile(
-    r"(?<![\w.~/<*\\)-])/(?!(?:sys|proc|dev)/)\w[\w.-]*(?:/[\w.-]+)*"  # these three are alike everywhere
+    r"(?<![\w.~/<*\\)-])/(?!(?:sys|proc|dev)/)[\w.-]+(?:/[\w.-]+)+"  # these three are alike everywhere
+    r"|(?<=[\"'`=])/(?!(?:sys|proc|dev)/)\w[\w.-]*"  # of one name only as a value: `he /she` is prose
     r"|file://\S*"
     r"|(?:\b127(?:\.\d{1,3}){3}|\blocalhost|\b0\.0\.0\.0|\[::1\]):\d+"
 )

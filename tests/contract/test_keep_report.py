@@ -159,7 +159,7 @@ def test_a_path_or_an_address_of_this_machine_is_refused_with_its_file(run, kept
 
 
 @pytest.mark.parametrize(
-    "text", ["/sys/class/powercap", "a/b, </td>, 1 / 2, https://example.org/a/b", "localhost", "~/x"]
+    "text", ["/sys/class/powercap", "a/b, </td>, 1 / 2, he /she, https://example.org/a/b", "localhost", "~/x"]
 )
 def test_what_is_alike_on_all_machines_is_kept(run, kept, text):
     (run / "variants" / "w8a8" / "quant.md").write_text(text)
