@@ -56,7 +56,8 @@ def without(step: Step, lost: Collection[Step]) -> Step | None:
         return None
     given = {option: getattr(step.config, option) for option in several.one_each}
     changes = {option: _at(kept, values) for option, values in given.items() if len(values) == len(models)}
-    config = replace(step.config, **changes, **{several.option: _at(kept, models)})
+    changes[several.option] = _at(kept, models)
+    config = replace(step.config, **changes)  # type: ignore[arg-type]
     names = {one.name for one in lost}
     left = Step(step.name, config, tuple(name for name in step.needs if name not in names))
     return None if any(ref in folders for _, ref in left.reads) else left
