@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from distill_eval.compare.labels import entry_of_labels
 from distill_eval.pipeline.collect import Artifact, of
 from distill_eval.pipeline.joined import common
 from distill_eval.pipeline.mentioned import Named
@@ -68,6 +67,8 @@ def entries_of(found: Mapping[str, Classified], named: Named) -> dict[str, list[
     Raises:
         ArtifactError: the counts of a training do not go together.
     """
+    from distill_eval.compare.labels import entry_of_labels
+
     return {
         name: [entry_of_labels(named.models[name].ref, one.measured.measured_on, one.figures, one.teacher, DEFAULT)]
         for name, one in found.items()
