@@ -102,15 +102,27 @@ def _to_settle(entry: Entry, show: Callable[[str], str]) -> str:
 def criteria(retentions: Collection[Retention], gate: Sequence[RuleResult]) -> str | None:
     """What verdicts are by: the gate's rules on what is kept, and without any the criterion of each comparison."""
     rules = dict.fromkeys(result.rule for result in gate if result.rule.name in KEPT)
-    if not rules or not retentions:
-        asked = [(run.criterion.level, f"{criterion(run)} on every task") for run in retentions]
-    else:
-        units = {entry.unit for run in retentions for entry in run.entries if entry.primary}
-        general = "every other task" if any(rule.where is not None for rule in rules) else "every task"
-        said = "; ".join(f"{_bound(rule, units)} on {rule.where or general}" for rule in rules)
-        asked = [(run.criterion.level, said) for run in retentions]
+    said = _on_tasks(rules, _units(retentions)) if rules else None
+    asked = [(run.criterion.level, said or f"{criterion(run)} on every task") for run in retentions]
     told = dict.fromkeys(f"at {numbers.round_percent(level)} confidence {what}" for level, what in asked)
     return f"Criterion: {'; '.join(told)}." if told else None
+
+
+def asked(retention: Retention, gate: Sequence[RuleResult]) -> str:
+    """What this comparison's tasks are held to: by the gate's rules on what is kept, without any its criterion."""
+    tasks = {entry.task for entry in retention.entries}
+    kept = (result.rule for result in gate if result.rule.name in KEPT)
+    rules = dict.fromkeys(rule for rule in kept if rule.where is None or rule.where in tasks)
+    return _on_tasks(rules, _units([retention])) if rules else criterion(retention)
+
+
+def _on_tasks(rules: Collection[Rule], units: Collection[str]) -> str:
+    general = "every other task" if any(rule.where is not None for rule in rules) else "every task"
+    return "; ".join(f"{_bound(rule, units)} on {rule.where or general}" for rule in rules)
+
+
+def _units(retentions: Collection[Retention]) -> set[str]:
+    return {entry.unit for run in retentions for entry in run.entries if entry.primary}
 
 
 def _bound(rule: Rule, units: Collection[str]) -> str:
@@ -125,7 +137,7 @@ def criterion(retention: Retention) -> str:
     if rule.min_retention is not None:
         return f"at least {numbers.round_percent(rule.min_retention)} retention"
     assert rule.margin is not None, "a criterion is a minimal retention or a margin"
-    return _lost(rule.margin, {entry.unit for entry in retention.entries if entry.primary})
+    return _lost(rule.margin, _units([retention]))
 
 
 def _lost(margin: float, units: Collection[str]) -> str:
