@@ -11,6 +11,8 @@ DOCUMENTS = [
     ROOT / "serve" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
+REPORTS = sorted((ROOT / "reports").rglob("README.md"))
+"""Their commands were run, on real models."""
 FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^(?: {4}|\t)[^\n]*\n)+", re.MULTILINE)
 COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\S*/)?distill-eval (.*)")

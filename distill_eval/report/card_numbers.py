@@ -26,8 +26,7 @@ def kept(subject: Subject) -> list[str]:
     comparisons: dict[int, tuple[Retention, list[Entry]]] = {}
     for retention, entry in subject.entries():
         comparisons.setdefault(id(retention), (retention, []))[1].append(entry)
-    gate = subject.report.gate
-    parts += [_tasks(retention, entries, asked(retention, gate)) for retention, entries in comparisons.values()]
+    parts += [_tasks(run, entries, asked(run, subject.report)) for run, entries in comparisons.values()]
     parts = [part for part in parts if part]
     return ["\n\n".join(["## What it kept of its teacher", *parts])] if parts else []
 

@@ -3,13 +3,13 @@
 import shlex
 
 import pytest
-from printed import DOCUMENTS, ROOT, commands
+from printed import DOCUMENTS, REPORTS, ROOT, commands
 
 from distill_eval import cli
 
 PRINTED = [
     pytest.param(argv, id=f"{path.relative_to(ROOT)}: {shlex.join(argv)[:60]}")
-    for path in DOCUMENTS
+    for path in [*DOCUMENTS, *REPORTS]
     for argv in commands(path.read_text(encoding="utf-8"))
 ]
 

@@ -109,7 +109,7 @@ def forests(retention: Retention, names: Mapping[str, str], report: Report) -> H
             "student over teacher, %",
             rows[decision.student_ref],
             axis,
-            f"least that passes: {clean(asked(retention, report.gate))}",
+            f"least that passes: {clean(asked(retention, report))}",
         )
         told = ". ".join(f"{row.name}: {row.told}" for row in chart.rows)
         opened = name == report.ship or place < OPEN

@@ -54,7 +54,7 @@ def render(facts: Grounds, flips: Mapping[str, Sequence[Changed]]) -> str:
             "header",
             tag("h1", title),
             tag("p", facts.report.verdict, class_="verdict"),
-            *_criteria(facts.retentions, facts.report.gate),
+            *_criteria(facts.retentions, facts.report),
             _gate(facts.report.gate),
         ),
         tag("nav", tag("ul", *links), aria_label="Sections"),
@@ -89,8 +89,8 @@ def _resource(name: str) -> Html:
 # ---- sections
 
 
-def _criteria(retentions: Mapping[str, Retention], gate: Sequence[RuleResult]) -> list[Html]:
-    told = criteria(retentions.values(), gate)
+def _criteria(retentions: Mapping[str, Retention], report: Report) -> list[Html]:
+    told = criteria(retentions.values(), report)
     return [tag("p", clean(told))] if told else []
 
 
