@@ -12,7 +12,7 @@ from distill_eval.gate.judge import judge, own_rule
 from distill_eval.pipeline.gathered import Gathered, decided
 from distill_eval.report.decision import unasked
 from distill_eval.schema.gate import KEPT, Rule, RuleResult, overall
-from distill_eval.schema.retention import DEFAULT, Entry
+from distill_eval.schema.retention import DEFAULT, Entry, Retention, worst
 
 
 def gated(found: Gathered, rules: Sequence[Rule]) -> Gathered:
@@ -36,9 +36,14 @@ def _by_rules(found: Gathered, students: Sequence[Facts], results: Sequence[Rule
     kept = [result for result in results if result.rule.name in KEPT]
     by_student = {one.student: [result for result in kept if result.student == one.student] for one in students}
     own = {one.student: own_rule(one.criterion) for one in students if one.criterion is not None}
-    entries = {
-        name: [_judged(entry, by_student.get(name, ()), own.get(name)) for entry in some]
-        for name, some in found.entries.items()
+
+    def judged(entry: Entry, name: str) -> Entry:
+        return _judged(entry, by_student.get(name, ()), own.get(name)) if entry.primary else entry
+
+    entries = {name: [judged(entry, name) for entry in some] for name, some in found.entries.items()}
+    retentions = {
+        where: _retold(one, [judged(entry, found.names[entry.student_ref]) for entry in one.entries])
+        for where, one in found.retentions.items()
     }
     variants = tuple(
         replace(row, verdict=overall(by_student[row.name]))
@@ -46,7 +51,20 @@ def _by_rules(found: Gathered, students: Sequence[Facts], results: Sequence[Rule
         else row
         for row in found.report.variants
     )
-    return found._replace(report=replace(found.report, variants=variants), entries=entries)
+    return found._replace(report=replace(found.report, variants=variants), entries=entries, retentions=retentions)
+
+
+def _retold(retention: Retention, entries: Sequence[Entry]) -> Retention:
+    """The comparison with these entries, and each student's verdict by them."""
+    primary = [entry for entry in entries if entry.primary]
+    verdicts = tuple(
+        replace(
+            one,
+            verdict=worst([entry.verdict for entry in primary if entry.student_ref == one.student_ref]) or one.verdict,
+        )
+        for one in retention.verdicts
+    )
+    return replace(retention, entries=tuple(entries), verdicts=verdicts)
 
 
 def _judged(entry: Entry, kept: Sequence[RuleResult], own: Rule | None) -> Entry:

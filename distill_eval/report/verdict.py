@@ -112,12 +112,23 @@ def criteria(retentions: Collection[Retention], report: Report) -> str | None:
     if not rules:
         asked = [(rule.level, f"{_asked(rule, units)} on every task") for rule, units in every]
     else:
-        together = {unit for _, units in every for unit in units}
-        general = "every other task" if any(rule.where is not None for rule in rules) else "every task"
-        said = "; ".join(f"{_bound(rule, together)} on {rule.where or general}" for rule in rules)
+        said = _on_tasks(rules, {unit for _, units in every for unit in units})
         asked = [(rule.level, said) for rule, _ in every]
     told = dict.fromkeys(f"at {numbers.round_percent(level)} confidence {what}" for level, what in asked)
     return f"Criterion: {'; '.join(told)}." if told else None
+
+
+def asked(retention: Retention, report: Report) -> str:
+    """What this comparison's tasks are held to: by the gate's rules on what is kept, without any its criterion."""
+    tasks = {entry.task for entry in retention.entries}
+    kept = (result.rule for result in report.gate if result.rule.name in KEPT)
+    rules = dict.fromkeys(rule for rule in kept if rule.where is None or rule.where in tasks)
+    return _on_tasks(rules, _units(retention)) if rules else criterion(retention)
+
+
+def _on_tasks(rules: Collection[Rule], units: Collection[str]) -> str:
+    general = "every other task" if any(rule.where is not None for rule in rules) else "every task"
+    return "; ".join(f"{_bound(rule, units)} on {rule.where or general}" for rule in rules)
 
 
 def _bound(rule: Rule, units: Collection[str]) -> str:
