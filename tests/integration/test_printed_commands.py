@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("printed")  # what one page made is there f
 STANDS_IN = {
     "HuggingFaceTB/SmolLM2-135M-Instruct": "org/teacher",
     "TEACHER": "org/teacher",
-    "STUDENT": "student",
+    "STUDENT": "org/teacher",
     "Salesforce/wikitext": "texts.jsonl",
     "my-text.jsonl": "texts.jsonl",
     "mmlu": "tiny_group",
@@ -49,7 +49,7 @@ SMALLER = {
     "distill": TRAINING,
     "sweep": TRAINING | {"--temperatures": "1,2", "--alphas": "0.5"},
     "cache-teacher": {"--max-length": "32", "--validation-documents": "5"},
-    "answer": {"--max-new-tokens": "4", "--max-prompts": "4", "--keep-cut-off": None},
+    "answer": {"--max-new-tokens": "4", "--max-prompts": "8", "--keep-cut-off": None},
     "compare": {"--limit": "4", "--include-path": "tasks", "--parity-docs": "2"},
     "quantize": CALIBRATION | {"--held-out-samples": "2"},
     "export": {"--text-samples": "2", "--text-length": "16"},
@@ -191,7 +191,10 @@ def smaller(words, servers):
         option, *rest = words
         num = 1 + (option.startswith("--") and bool(rest) and not rest[0].startswith("--"))
         if option not in LEFT_OUT | set(options):
-            found += [",".join(STANDS_IN.get(part, part) for part in word.split(",")) for word in words[:num]]
+            found += [
+                ",".join(STANDS_IN.get(part, part.removeprefix("./")) for part in word.split(","))
+                for word in words[:num]
+            ]
         words = words[num:]
     return found + [word for pair in options.items() for word in pair if word is not None]
 
@@ -211,7 +214,7 @@ class Place:
 
     def run(self, words):
         """The exit code."""
-        words = tuple(word.removeprefix("./") for word in smaller(words, self.servers))
+        words = tuple(smaller(words, self.servers))
         output = words[words.index("--output-dir") + 1] if "--output-dir" in words else None
         for path in {part for word in words if word != output for part in word.split(",")} & set(PRESUMED):
             if not (self.folder / path).exists():
