@@ -80,6 +80,13 @@ def publication(one: Anchor) -> str:
     return one.source.split(";")[0]
 
 
+INTRO = """What students kept of their teachers: {used} published results that the fit of `distill-eval plan` is over,
+and {beside} beside it. The compression is of published parameter counts; a score of several tasks is their plain mean.
+A literature reports what went well."""
+TRIED = """Root mean square of predicted less published retention, each anchor predicted by the fit without it; in the
+last column without its whole publication. The lowest of all forms and terms was taken."""
+
+
 def render() -> str:
     """The page."""
     used, all_ = used_anchors(), anchors()
@@ -90,9 +97,7 @@ def render() -> str:
             "",
             "<!-- Written by scripts/plan_anchors.py from distill_eval/plan/anchors.toml. -->",
             "",
-            f"What students kept of their teachers, by {len(used)} published results that the fit of `distill-eval plan` is "
-            f"over and {len(beside)} beside it. The compression is of published parameter counts; a score over several tasks "
-            "is their plain mean. Published results are those that went well.",
+            INTRO.format(used=len(used), beside=len(beside)),
             "",
             *_table(used),
             "",
@@ -113,8 +118,7 @@ def render() -> str:
             "",
             "## What else was tried",
             "",
-            "Root mean square of predicted less published retention, each anchor predicted by the fit without it; in the last "
-            "column without its whole publication.",
+            TRIED,
             "",
             f"| terms | {' | '.join(FORMS)} | ln loss, by publication |",
             "|---|" + "---|" * (len(FORMS) + 1),

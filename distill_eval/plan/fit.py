@@ -1,4 +1,4 @@
-"""Ordinary least squares over few points, with what such a fit must say of itself: how far off it is where it did not look.
+"""Ordinary least squares over few points, and how far off the fit is where it did not look.
 
 Written with numpy: statsmodels, which the tests compare it with, takes seconds to import.
 """
@@ -57,20 +57,21 @@ def ordinary(rows: Sequence[Sequence[float]], values: Sequence[float]) -> Fit:
     unscaled = np.linalg.inv(X.T @ X)
     coefficients = unscaled @ X.T @ y
     residuals = y - X @ coefficients
-    variance = float(residuals @ residuals) / free
+    left_out, inside = _without_each(X, y, unscaled, residuals, free)
     return Fit(
         coefficients=tuple(map(float, coefficients)),
         unscaled=tuple(tuple(map(float, row)) for row in unscaled),
-        variance=variance,
+        variance=float(residuals @ residuals) / free,
         num_points=num_points,
         quantile=_quantile(LEVEL, free),
-        **_without_each(X, y, unscaled, residuals, free),
+        left_out=left_out,
+        inside=inside,
     )
 
 
 def _without_each(
     X: np.ndarray, y: np.ndarray, unscaled: np.ndarray, residuals: np.ndarray, free: int
-) -> dict[str, tuple[object, ...]]:
+) -> tuple[tuple[float, ...], tuple[tuple[float, float], ...]]:
     """What the fits without each point say of it, from the one with all: a residual grows by 1 / (1 - leverage)."""
     import numpy as np
 
@@ -81,7 +82,7 @@ def _without_each(
         others = (residuals @ residuals - residuals**2 / rest) / (free - 1)
         studentized = np.abs(residuals) / np.sqrt(others * rest)
         inside = [(level, float(np.mean(studentized <= _quantile(level, free - 1)))) for level in (LEVEL, 0.95)]
-    return {"left_out": tuple(map(float, y - errors)), "inside": tuple(inside)}
+    return tuple(map(float, y - errors)), tuple(inside)
 
 
 def _quantile(level: float, free: int) -> float:

@@ -1,4 +1,4 @@
-"""What a student is expected to keep: a planner's rule, a fit of published results, the reader's own runs; never mixed."""
+"""What a student is expected to keep, by a rule, by published results and by the reader's own runs; never mixed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POINTS = 12.0
 BASE_TOKENS = 5e9
 """Of the rule's training tokens; the same example has 6.88 billion, which is 5 * (1 + 0.4 * log10(8.75))."""
 TELLABLE = 0.005
-"""A loss below half a percent is taken as that: published scores have one digit behind the point, and no logarithm of 0."""
+"""A loss below half a percent is taken as that: the logarithm of 0 is none, and published scores have three digits."""
 TERMS = ("1", "[prompted]", "log2 r", "[prompted] log2 r", "[attention]", "[feature]")
 """Of the fit, in the order of `terms`; docs/anchors.md has what else was tried."""
 
@@ -71,8 +71,8 @@ def rule_tokens(compression: float) -> float:
 
 def _rule(compression: float) -> Figure:
     source = (
-        f"a planner's rule of thumb, 100 - lambda * {POINTS:g} * log2(r) percent with lambda {LAMBDA} for every method; "
-        f"no data stand behind it. Published with log10 and lambda 0.72, nearly the same line: {RULE}"
+        f"a planner's rule of thumb, 100 - lambda * {POINTS:g} * log2(r) percent with lambda {LAMBDA}, whatever the "
+        f"method, with no data behind it. Published with log10, the same line for another lambda: {RULE}"
     )
     value = digits(rule_retention(compression, LAMBDA))
     return Figure(name="retained.rule", value=value, unit="share", basis="estimate", source=source)
@@ -124,7 +124,7 @@ def used_anchors() -> tuple[Anchor, ...]:
 def fit_errors(fit: Fit) -> tuple[float, ...]:
     """Of each anchor: retention as the fit without it has it, less what was published."""
     pairs = zip(fit.left_out, used_anchors(), strict=True)
-    return tuple(1.0 - math.exp(left_out) - one.retention for left_out, one in pairs)
+    return tuple(_kept(left_out) - one.retention for left_out, one in pairs)
 
 
 def fit_text() -> str:
@@ -137,15 +137,19 @@ def fit_text() -> str:
     inside = ", ".join(f"{share:.0%} inside their own {level:.0%} interval" for level, share in fit.inside)
     return (
         f"ln(1 - retention) = {line}; {fit.num_points} published anchors, residual standard deviation "
-        f"{math.sqrt(fit.variance):.2f}; left out one at a time they are {off:.3f} off (root mean square of retention), "
-        f"{inside}"
+        f"{math.sqrt(fit.variance):.2f}; left out one at a time they are {off:.3f} off (root mean square of retention) "
+        f"and {inside}"
     )
 
 
 def fit_retention(compression: float, method: Method, fit: Fit, *, fine_tuned: bool) -> tuple[float, float, float]:
     """Retention by the fit, and the ends of its prediction interval; a share that cannot be below 0."""
     value, half = predicted(terms(compression, fine_tuned=fine_tuned, method=method), fit)
-    return tuple(max(0.0, 1.0 - math.exp(one)) for one in (value, value + half, value - half))  # type: ignore[return-value]
+    return _kept(value), _kept(value + half), _kept(value - half)
+
+
+def _kept(log_loss: float) -> float:
+    return max(0.0, 1.0 - math.exp(log_loss))
 
 
 def _of_anchors(compression: float, method: Method, *, fine_tuned: bool) -> Figure:
@@ -154,8 +158,8 @@ def _of_anchors(compression: float, method: Method, *, fine_tuned: bool) -> Figu
     if why_not is None:
         value, low, high = map(digits, fit_retention(compression, method, anchors_fit(), fine_tuned=fine_tuned))
     source = why_not or (
-        f"least squares over {anchors_fit().num_points} published anchors, with a {LEVEL:.0%} prediction interval of one "
-        "more; the anchors are a literature that reports what went well"
+        f"least squares over {anchors_fit().num_points} published anchors, with a {LEVEL:.0%} prediction interval of "
+        "one more; a literature that reports what went well"
     )
     return Figure(name="retained.fit", value=value, low=low, high=high, unit="share", basis="estimate", source=source)
 
@@ -174,8 +178,8 @@ def _beyond(compression: float, method: Method, *, fine_tuned: bool) -> str | No
     if least <= compression <= most:
         return None
     return (
-        f"the published anchors of {whose} reach from {least:.2g} to {most:.2g} times; {compression:.3g} times is outside, "
-        "and the fit is not drawn longer than its points"
+        f"the published anchors of {whose} reach from {least:.3g} to {most:.3g} times; {compression:.3g} times is "
+        "outside, and the fit is not drawn longer than its points"
     )
 
 
@@ -221,8 +225,8 @@ def _of_own_runs(compression: float, own: Sequence[OwnRun]) -> Figure:
         most = max(run.compression for run in own)
         beyond = f"; the smallest of them is {most:.3g} times smaller, beyond which the rule's form alone carries"
         source = (
-            f"the rule with lambda {fit.coefficients[0]:.3g} +- {fit.stderr(0):.2g} (standard error) fitted to {len(own)} "
-            f"runs, with a {LEVEL:.0%} prediction interval: {', '.join(run.source for run in own)}"
+            f"the rule with lambda {fit.coefficients[0]:.3g} +- {fit.stderr(0):.2g} (standard error) fitted to "
+            f"{len(own)} runs, with a {LEVEL:.0%} prediction interval: {', '.join(run.source for run in own)}"
             + (beyond if compression > most else "")
         )
     return Figure(name="retained.own", value=value, low=low, high=high, unit="share", basis="estimate", source=source)
