@@ -1,18 +1,22 @@
 """What a plan advises: from figures, and without a promise."""
 
-from dataclasses import replace
+import json
+from pathlib import Path
 
 import pytest
 
-from distill_eval.plan.advice import advise, assistant, two_steps
+from distill_eval.plan.advice import MEASURED, advise, assistant, two_steps
 from distill_eval.plan.config import TrainingPlan
-from distill_eval.plan.quality import retained
-from distill_eval.schema.plan import Figure, KvCache, ModelSizes, Parts, StudentPlan
+from distill_eval.plan.quality import own_runs, retained
+from distill_eval.record import from_json
+from distill_eval.schema.plan import Figure, ModelSizes, Parts, StudentPlan
+from distill_eval.schema.retention import Retention
+
+REPORTS = Path(__file__).resolve().parents[3] / "reports"
 
 
 def sizes(name, total):
     parts = Parts(embeddings=total, attention=0, feed_forward=0, norms=0, head=0, other=0)
-    cache = KvCache(num_full_layers=1, num_window_layers=0, window=None, bytes_per_token_per_layer=4)
     return ModelSizes(
         name=name,
         architecture="LlamaForCausalLM",
@@ -22,7 +26,7 @@ def sizes(name, total):
         max_length=None,
         parts=parts,
         weight_bytes={"fp32": 4 * total, "bf16": 2 * total, "int8": total, "int4": total // 2},
-        kv_cache=cache,
+        kv_cache=None,
     )
 
 
@@ -33,8 +37,6 @@ def figure(name, value):
 def advised(compression, *, method="logit", training=(), classifier=False, **config):
     teacher = sizes("teacher", 8_000_000_000)
     mine = sizes("student", round(8_000_000_000 / compression))
-    if classifier:
-        teacher, mine = replace(teacher, kv_cache=None), replace(mine, kv_cache=None)
     return advise(
         teacher=teacher,
         student=StudentPlan(sizes=mine, compression=compression, why="", prepare=""),
@@ -42,6 +44,7 @@ def advised(compression, *, method="logit", training=(), classifier=False, **con
         retained=retained(compression, method, (), fine_tuned=classifier),
         training=training,
         config=TrainingPlan(**config),
+        fine_tuned=classifier,
     )
 
 
@@ -90,9 +93,23 @@ def test_an_encoder_is_held_against_encoders():
 
 
 def test_short_trainings_are_held_against_the_rule():
-    short = advised(4.0, training=(figure("training.tokens", 9e6),))
-    assert "9 million tokens are 0.1% of what the planner's rule asks for (9 billion)" in texts(short, "medium")
+    short = advised(4.0, training=(figure("training.tokens", 9e8),))
+    assert "900 million tokens are 0.1 of what the planner's rule asks for (9 billion)" in texts(short, "medium")
+    shorter = texts(advised(4.0, training=(figure("training.tokens", 9e6),)), "high")
+    assert "9 million tokens are 0.001 of what the planner's rule asks for (9 billion)" in shorter
+    assert MEASURED in shorter
     assert "million tokens" not in texts(advised(4.0, training=(figure("training.tokens", 9e9),)))
+
+
+def test_the_measured_student_is_that_of_the_report():
+    path = REPORTS / "2026-11-26-smollm2-distilled" / "layers-15"
+    found = from_json(Retention, (path / "retention.json").read_text(encoding="utf-8"), source="the report")
+    (run,) = own_runs({"the report": found})
+    kept = retained(run.compression, "logit", (run,))
+    tokens = json.loads((path / "distill.json").read_text(encoding="utf-8"))["num_tokens_seen"]
+    said = f"{run.compression:.2f} times smaller, kept {round(100 * run.retention)} % after {tokens / 1e6:.2f} million"
+    assert said in MEASURED
+    assert f"the rule says {round(100 * kept.rule.value)} % and the fit {round(100 * kept.fit.value)} %" in MEASURED
 
 
 def test_a_training_that_does_not_fit_names_what_shrinks_it():
