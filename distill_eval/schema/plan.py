@@ -149,7 +149,7 @@ class Anchor:
     retention: float
     """Student over teacher, 0 to 1."""
     fine_tuned: bool = False
-    """Both were fine-tuned on the benchmark's tasks before they were scored, as encoders are; else they were prompted."""
+    """Both were fine-tuned on the benchmark's tasks before they were scored, as encoders are; else prompted."""
     source: str
     """Address, with table or section."""
     left_out: str | None = None
