@@ -144,7 +144,7 @@ def _row(one: Anchor) -> str:
     scores = ["-" if score is None else f"{score:g}" for score in (one.teacher_score, one.student_score)]
     tokens = "-" if one.tokens is None else f"{one.tokens / 1e9:g}B"
     cells = [one.teacher, one.student, f"{one.compression:.2f}", one.method, tokens, one.benchmark, *scores]
-    cells += [f"{one.retention:.1%}", _linked(one.source), *([] if one.left_out is None else [one.left_out])]
+    cells += [f"{100 * one.retention:.1f} %", _linked(one.source), *([] if one.left_out is None else [one.left_out])]
     return f"| {' | '.join(cells)} |"
 
 

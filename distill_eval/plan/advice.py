@@ -13,6 +13,8 @@ from distill_eval.schema.retention import WEIGHTS, Finding, Weight
 
 SAFE = (3.0, 5.0)
 """Times smaller: what is customarily called safe; the finding says what the anchors there kept."""
+FEW = 4
+"""Published students, below which each is named by its share."""
 FAR = 10.0
 """Times smaller, above which more data and steps are customarily advised."""
 VERY_SHORT = 0.01
@@ -112,12 +114,14 @@ def _kept(those: Sequence[Anchor]) -> str:
     """What some anchors kept, in a clause."""
     if not those:
         return "no published student of this kind is known to this plan"
-    shares = sorted(one.retention for one in those)
+    shares = sorted(100 * one.retention for one in those)
     if len(those) == 1:
-        return f"the one published student of this kind ({those[0].student}) kept {shares[0]:.1%}"
+        return f"the one published student of this kind ({those[0].student}) kept {shares[0]:.1f} %"
+    if len(those) < FEW:
+        return f"{len(those)} published students of this kind kept {' and '.join(f'{one:.1f}' for one in shares)} %"
     return (
-        f"{len(those)} published students of this kind kept {shares[0]:.1%} to {shares[-1]:.1%}, "
-        f"half of them {median(shares):.1%} or more"
+        f"{len(those)} published students of this kind kept {shares[0]:.1f} to {shares[-1]:.1f} %, "
+        f"half of them {median(shares):.1f} % or more"
     )
 
 
@@ -127,8 +131,8 @@ def _tokens(tokens: Figure | None, student: StudentPlan) -> list[Finding]:
     if tokens is None or tokens.value is None or tokens.value >= rule / 2:
         return []
     text = (
-        f"{tokens.value / 1e6:,.3g} million tokens are {tokens.value / rule:.2g} of what the planner's rule asks for "
-        f"({rule / 1e9:.3g} billion): expect less than its share, and less than published students, which had more."
+        f"{_count(tokens.value)} tokens are {100 * tokens.value / rule:.2g} % of what the planner's rule asks for "
+        f"({_count(rule)}): expect less than its share, and less than published students, which had more."
     )
     if tokens.value >= rule * VERY_SHORT:
         return [_finding("medium", student, text)]
@@ -154,7 +158,7 @@ def _steps(teacher: ModelSizes, student: StudentPlan, method: Method) -> Finding
     """Direct or by way of an assistant."""
     sizes = float(teacher.parts.total), float(student.sizes.parts.total)
     times, between = two_steps(*sizes), assistant(*sizes)
-    cost = f"an assistant of {_parameters(between)} (the geometric mean) makes it {times:.2g} times the compute"
+    cost = f"an assistant of {_count(between)} (the geometric mean) makes it {times:.2g} times the compute"
     if method == "progressive":
         text = (
             f"Progressive: {cost} of one step, at as many tokens in each. No measurement known to this plan shows that"
@@ -214,6 +218,6 @@ def _bytes(number: float) -> str:
     return f"{number / 1e3:.3g} kB"
 
 
-def _parameters(number: float) -> str:
-    """As --target-params takes them."""
+def _count(number: float) -> str:
+    """Parameters and tokens, as --target-params and --tokens take them."""
     return f"{number / 1e9:.3g}B" if number >= 1e9 else f"{number / 1e6:.3g}M"

@@ -134,7 +134,9 @@ def fit_text() -> str:
     line = " ".join(f"{value:+.2f}" + ("" if term == "1" else f" {term}") for value, term in pairs)
     errors = fit_errors(fit)
     off = math.sqrt(sum(error**2 for error in errors) / len(errors))
-    inside = ", ".join(f"{share:.0%} inside their own {level:.0%} interval" for level, share in fit.inside)
+    inside = ", ".join(
+        f"{100 * share:.0f} % inside their own {100 * level:.0f} % interval" for level, share in fit.inside
+    )
     return (
         f"ln(1 - retention) = {line}; {fit.num_points} published anchors, residual standard deviation "
         f"{math.sqrt(fit.variance):.2f}; left out one at a time they are {off:.3f} off (root mean square of retention) "
@@ -158,8 +160,8 @@ def _of_anchors(compression: float, method: Method, *, fine_tuned: bool) -> Figu
     if why_not is None:
         value, low, high = map(digits, fit_retention(compression, method, anchors_fit(), fine_tuned=fine_tuned))
     source = why_not or (
-        f"least squares over {anchors_fit().num_points} published anchors, with a {LEVEL:.0%} prediction interval of "
-        "one more; a literature that reports what went well"
+        f"least squares over {anchors_fit().num_points} published anchors, with the {100 * LEVEL:.0f} % prediction "
+        "interval of one more; a literature that reports what went well"
     )
     return Figure(name="retained.fit", value=value, low=low, high=high, unit="share", basis="estimate", source=source)
 
@@ -226,7 +228,8 @@ def _of_own_runs(compression: float, own: Sequence[OwnRun]) -> Figure:
         beyond = f"; the smallest of them is {most:.3g} times smaller, beyond which the rule's form alone carries"
         source = (
             f"the rule with lambda {fit.coefficients[0]:.3g} +- {fit.stderr(0):.2g} (standard error) fitted to "
-            f"{len(own)} runs, with a {LEVEL:.0%} prediction interval: {', '.join(run.source for run in own)}"
+            f"{len(own)} runs, with the {100 * LEVEL:.0f} % prediction interval of one more: "
+            + ", ".join(run.source for run in own)
             + (beyond if compression > most else "")
         )
     return Figure(name="retained.own", value=value, low=low, high=high, unit="share", basis="estimate", source=source)

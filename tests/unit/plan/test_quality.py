@@ -89,6 +89,22 @@ def test_the_sentence_has_the_error_of_the_page():
     assert f"{off:.4f}" in page
 
 
+def test_the_design_page_has_the_figures_of_the_fit():
+    page = " ".join((REPORTS.parent / "docs" / "design" / "plan.md").read_text(encoding="utf-8").split())
+    used = used_anchors()
+    kept = np.array([one.retention for one in used])
+    mean = np.sqrt(np.mean(((kept.sum() - kept) / (len(kept) - 1) - kept) ** 2))
+    off = math.sqrt(np.mean(np.square(fit_errors(anchors_fit()))))
+    assert f"the anchors are {off:.3f} off (root mean square), {mean:.3f} with nothing but their mean" in page
+    share, wide = (round(100 * share) for _, share in anchors_fit().inside)
+    assert f"{share} % of them are inside their own 80 % interval and {wide} % inside their own 95 %" in page
+    for fine_tuned, whose in ((True, "Fine-tuned encoders reach"), (False, "prompted language models")):
+        reach = [one.compression for one in used if one.fine_tuned == fine_tuned]
+        assert f"{whose} from {min(reach):.3g} to {max(reach):.3g}" in page
+    assert f"Six over {len(used)} anchors. Tokens are known of nine" in page
+    assert sum(one.tokens is not None for one in used) == 9
+
+
 @pytest.mark.parametrize(
     ("compression", "method", "fine_tuned", "said"),
     [
