@@ -148,8 +148,12 @@ class Anchor:
     student_score: float | None
     retention: float
     """Student over teacher, 0 to 1."""
+    fine_tuned: bool = False
+    """Both were fine-tuned on the benchmark's tasks before they were scored, as encoders are; else prompted."""
     source: str
     """Address, with table or section."""
+    left_out: str | None = None
+    """Why the fit does not use it; `None` where it does."""
 
 
 @record
