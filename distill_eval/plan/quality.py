@@ -154,6 +154,28 @@ def _kept(log_loss: float) -> float:
     return max(0.0, 1.0 - math.exp(log_loss))
 
 
+@record
+class Reach:
+    """Where the fit has points."""
+
+    methods: tuple[Method, ...]
+    least: float
+    """Of the compression."""
+    most: float
+
+    def holds(self, compression: float, method: Method) -> bool:
+        """Whether it says something of such a student."""
+        return method in self.methods and self.least <= compression <= self.most
+
+
+def reach(*, fine_tuned: bool) -> Reach:
+    """Of the anchors of one kind, by method and compression."""
+    alike = [one for one in used_anchors() if one.fine_tuned == fine_tuned]
+    ratios = [one.compression for one in alike]
+    methods = tuple(sorted({one.method for one in alike}))
+    return Reach(methods=methods, least=min(ratios), most=max(ratios))
+
+
 def _of_anchors(compression: float, method: Method, *, fine_tuned: bool) -> Figure:
     why_not = _beyond(compression, method, fine_tuned=fine_tuned)
     value = low = high = None
@@ -168,20 +190,18 @@ def _of_anchors(compression: float, method: Method, *, fine_tuned: bool) -> Figu
 
 def _beyond(compression: float, method: Method, *, fine_tuned: bool) -> str | None:
     """Why the anchors say nothing of such a student; `None` where they do."""
-    alike = [one for one in used_anchors() if one.fine_tuned == fine_tuned]
+    known = reach(fine_tuned=fine_tuned)
+    if known.holds(compression, method):
+        return None
     whose = "fine-tuned encoders" if fine_tuned else "prompted language models"
-    methods = sorted({one.method for one in alike})
-    if method not in methods:
+    if method not in known.methods:
         return (
             f"no published anchor of {whose} by the method {method} that the fit may use; there are some by "
-            f"{', '.join(methods)}: --method {methods[-1]} shows what those kept"
+            f"{', '.join(known.methods)}: --method {known.methods[-1]} shows what those kept"
         )
-    least, most = (pick(one.compression for one in alike) for pick in (min, max))
-    if least <= compression <= most:
-        return None
     return (
-        f"the published anchors of {whose} reach from {least:.3g} to {most:.3g} times; {compression:.3g} times is "
-        "outside, and the fit is not drawn longer than its points"
+        f"the published anchors of {whose} reach from {known.least:.3g} to {known.most:.3g} times; {compression:.3g} "
+        "times is outside, and the fit is not drawn longer than its points"
     )
 
 

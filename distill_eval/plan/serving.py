@@ -47,31 +47,60 @@ def serving_plan(
     sizes: ModelSizes, dtype: str, load: ServingLoad, num_requests: int, hardware: Hardware
 ) -> ServingPlan:
     """One model at one load, its weights and requests split over all devices at no cost."""
-    from distill_eval.plan.sizes import max_requests
-
-    memory = MEMORY_SHARE * hardware.memory_bytes * hardware.num_devices
-    most = max_requests(sizes, dtype, num_tokens=load.input_len + load.output_len, memory_bytes=memory)
-    roofline = Roofline(hardware.flops * hardware.num_devices, hardware.bandwidth * hardware.num_devices)
-    unserved = _unserved(sizes, dtype, most, memory)
-    ttft = tpot = throughput = None
-    at_once = num_requests
-    if unserved is None:
-        ttft = prompt_seconds(sizes, dtype, load.input_len, 1, roofline)
-    if unserved is None and sizes.kv_cache is not None and most is not None:
-        at_once = min(num_requests, most)
-        tpot = token_seconds(sizes, dtype, load, at_once, roofline)
-        prompts = prompt_seconds(sizes, dtype, load.input_len, at_once, roofline)
-        throughput = at_once * load.output_len / (prompts + (load.output_len - 1) * tpot)
-    figures = _figures(ttft, tpot, throughput, hardware.price_per_hour, unserved, at_once, num_requests)
+    found = speeds(sizes, dtype, load, num_requests, hardware)
+    unserved = None if found.fits else _unserved(sizes.weight_bytes[dtype], served_memory(hardware))
     return ServingPlan(
         model=sizes.name,
         dtype=dtype,
         num_requests=num_requests,
         input_len=load.input_len,
         output_len=load.output_len,
-        max_requests=most,
-        **figures,
+        max_requests=found.max_requests,
+        **_figures(found, hardware.price_per_hour, unserved, num_requests),
     )
+
+
+class Speeds(NamedTuple):
+    """Of one model at one load, in seconds; `None` where it does not fit, or writes no tokens."""
+
+    fits: bool
+    """The weights and one request."""
+    max_requests: int | None
+    at_once: int
+    """Requests that are served together: as many as are asked for, or as the memory holds."""
+    ttft: float | None
+    tpot: float | None
+    throughput: float | None
+    """Output tokens per second of all requests."""
+
+
+def speeds(sizes: ModelSizes, dtype: str, load: ServingLoad, num_requests: int, hardware: Hardware) -> Speeds:
+    """The roofline of one model at one load."""
+    from distill_eval.plan.sizes import max_requests
+
+    memory = served_memory(hardware)
+    most = max_requests(sizes, dtype, num_tokens=load.input_len + load.output_len, memory_bytes=memory)
+    if sizes.weight_bytes[dtype] > memory or most == 0:
+        return Speeds(False, most, num_requests, None, None, None)
+    roofline = Roofline(hardware.flops * hardware.num_devices, hardware.bandwidth * hardware.num_devices)
+    ttft = prompt_seconds(sizes, dtype, load.input_len, 1, roofline)
+    if most is None:
+        return Speeds(True, most, num_requests, ttft, None, None)
+    at_once = min(num_requests, most)
+    tpot = token_seconds(sizes, dtype, load, at_once, roofline)
+    prompts = prompt_seconds(sizes, dtype, load.input_len, at_once, roofline)
+    throughput = at_once * load.output_len / (prompts + (load.output_len - 1) * tpot)
+    return Speeds(True, most, at_once, ttft, tpot, throughput)
+
+
+def served_memory(hardware: Hardware) -> float:
+    """Bytes of all devices that weights and KV cache may fill."""
+    return MEMORY_SHARE * hardware.memory_bytes * hardware.num_devices
+
+
+def dollars_per_million(price_per_hour: float, throughput: float) -> float:
+    """Of output tokens."""
+    return price_per_hour / 3600 / throughput * 1e6
 
 
 def prompt_seconds(sizes: ModelSizes, dtype: str, length: int, num_prompts: int, roofline: Roofline) -> float:
@@ -95,30 +124,20 @@ def read_bytes(sizes: ModelSizes, dtype: str) -> int:
     return sizes.weight_bytes[dtype] - (0 if tied else 2 * sizes.parts.embeddings)
 
 
-def _unserved(sizes: ModelSizes, dtype: str, most: int | None, memory: float) -> str | None:
+def _unserved(weights: int, memory: float) -> str:
     """Why there is nothing to say."""
-    weights = sizes.weight_bytes[dtype]
-    if weights > memory or most == 0:
-        return (
-            f"{weights / 1e9:,.1f} GB of weights and one request do not fit in {memory / 1e9:,.1f} GB, "
-            f"{MEMORY_SHARE:.0%} of the memory: take more devices, e.g. --hardware 8xA100-80GB"
-        )
-    return None
+    return (
+        f"{weights / 1e9:,.1f} GB of weights and one request do not fit in {memory / 1e9:,.1f} GB, "
+        f"{MEMORY_SHARE:.0%} of the memory: take more devices, e.g. --hardware 8xA100-80GB"
+    )
 
 
-def _figures(
-    ttft: float | None,
-    tpot: float | None,
-    throughput: float | None,
-    price: float | None,
-    unserved: str | None,
-    at_once: int,
-    num_requests: int,
-) -> dict[str, Figure]:
+def _figures(found: Speeds, price: float | None, unserved: str | None, num_requests: int) -> dict[str, Figure]:
     """By the fields of a `ServingPlan`."""
+    _, _, at_once, ttft, tpot, throughput = found
     none = unserved or "a classifier, or another model without a cache of keys and values, writes no tokens"
     fewer = f"; the memory holds {at_once} of the {num_requests} requests at once" if at_once < num_requests else ""
-    cost = None if throughput is None or price is None else price / 3600 / throughput * 1e6
+    cost = None if throughput is None or price is None else dollars_per_million(price, throughput)
     priced = "no price: none is assumed. Add --price-per-hour" if price is None else f"price over throughput; {BEST}"
 
     def figure(name: str, value: float | None, unit: str, source: str) -> Figure:

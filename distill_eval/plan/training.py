@@ -77,6 +77,31 @@ def training_figures(
     )
 
 
+def training_flops(teacher: ModelSizes, student: ModelSizes, config: TrainingPlan, tokens: float) -> float:
+    """Of a whole training, validations aside."""
+    return tokens * step_flops(teacher, student, config.max_length, checkpointing=config.gradient_checkpointing)
+
+
+def training_seconds(flops: float, hardware: Hardware, share: float) -> float:
+    """On all devices, at a share of their peak."""
+    return flops / (hardware.flops * hardware.num_devices * share)
+
+
+def dollars(seconds: float, price_per_hour: float) -> float:
+    """What they cost."""
+    return seconds / 3600 * price_per_hour
+
+
+def teacher_cache_bytes(bytes_per_token: float, tokens: float) -> float:
+    """On disk, of a teacher's answers: every token is seen once."""
+    return bytes_per_token * tokens
+
+
+def checkpoint_bytes(num_parameters: int) -> float:
+    """On disk, of a training that runs: weights and moments of each checkpoint."""
+    return CHECKPOINTS * (1 + MOMENTS) * FLOAT * num_parameters
+
+
 def _figure(
     name: str,
     value: float | None,
@@ -136,14 +161,12 @@ def _disk_figures(student: ModelSizes, config: TrainingPlan, tokens: float) -> t
     why = "the teacher is live: nothing is cached"
     if config.teacher_source == "cached" and student.kv_cache is not None:
         per_token = cache_bytes_per_token(student.vocab_size)
-        cache = per_token * tokens
+        cache = teacher_cache_bytes(per_token, tokens)
         why = f"at most {per_token:g} bytes per token before compression, every token seen once"
-    whole = (1 + MOMENTS) * FLOAT * student.parts.total
+    whole = checkpoint_bytes(student.parts.total)
     return (
         _figure("teacher_cache_bytes", cache, "bytes", why),
-        _figure(
-            "checkpoint_bytes", CHECKPOINTS * whole, "bytes", f"{CHECKPOINTS} checkpoints of 12 bytes per parameter"
-        ),
+        _figure("checkpoint_bytes", whole, "bytes", f"{CHECKPOINTS} checkpoints of 12 bytes per parameter"),
     )
 
 
@@ -156,15 +179,14 @@ def _time_figures(
     tokens: float,
 ) -> tuple[Figure, ...]:
     training = config.training
-    flops = tokens * step_flops(teacher, student, training.max_length, checkpointing=training.gradient_checkpointing)
-    peak = hardware.flops * hardware.num_devices
+    flops = training_flops(teacher, student, training, tokens)
 
     def seconds(share: float | None) -> float | None:
-        return None if share is None else flops / (peak * share)
+        return None if share is None else training_seconds(flops, hardware, share)
 
-    def dollars(time: float | None) -> float | None:
+    def cost(time: float | None) -> float | None:
         price = hardware.price_per_hour
-        return None if time is None or price is None else time / 3600 * price
+        return None if time is None or price is None else dollars(time, price)
 
     values = seconds(utilisation.value), seconds(utilisation.high), seconds(utilisation.low)
     share = "no utilisation" if utilisation.value is None else f"a utilisation of {utilisation.value:.3g}"
@@ -182,9 +204,9 @@ def _time_figures(
         _figure("seconds", values[0], "s", f"{why}{share}: {utilisation.source}", spread=values[1:]),
         _figure(
             "cost_usd",
-            dollars(values[0]),
+            cost(values[0]),
             "USD",
             costs if values[0] is not None else "the time is not known",
-            spread=(dollars(values[1]), dollars(values[2])),
+            spread=(cost(values[1]), cost(values[2])),
         ),
     )
