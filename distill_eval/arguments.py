@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from distill_eval.errors import UsageError
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
 
 _LISTS: dict[Any, tuple[Callable[[str], Any], str]] = {
-    tuple[str, ...]: (str, "NAME"),
-    tuple[int, ...]: (int, "NUMBER"),
-    tuple[Path, ...]: (Path, "FOLDER"),
+    str: (str, "NAME"),
+    int: (int, "NUMBER"),
+    Path: (Path, "FOLDER"),
 }
 """What is written with commas between, and how one of it is called."""
 
@@ -71,7 +71,8 @@ def _comma_lists() -> ConstructorRegistry:
 
     @registry.primitive_rule
     def comma_list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
-        found = _LISTS.get(info.type)
+        is_list = get_origin(info.type) is tuple and get_args(info.type)[1:] == (...,)
+        found = _LISTS.get(get_args(info.type)[0]) if is_list else None
         if found is None or Positional in info.markers:
             return None
         read, name = found

@@ -55,13 +55,14 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     from distill_eval.plan.training import training_figures
     from distill_eval.pipeline.planned_tasks import evaluation
     from distill_eval.provenance import collect
+    from distill_eval.schema.plan import Plan
 
+    here = cache(this_machine)
+    hardware = find_hardware(config.hardware, here)
     teacher, source = read(config.teacher, say)
     sizes = model_sizes(teacher.config, teacher.kind, name=config.teacher, source=source)
     students = propose(teacher, find_target(config, sizes.parts.total))
     student, fine_tuned = students[0], teacher.kind == "classifier"
-    here = cache(this_machine)
-    hardware = find_hardware(config.hardware, here)
     kept = retained(student.compression, config.method, own_runs(config), fine_tuned=fine_tuned)
     tokens = _tokens(config, kept.tokens)
     utilisation = _utilisation(config, hardware, sizes, student.sizes, say)

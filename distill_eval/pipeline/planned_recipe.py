@@ -35,17 +35,20 @@ def recipe_of(plan: Plan, config: PlanConfig) -> str:
         plan: What was found.
         config: What was asked for.
     """
-    return "\n".join(
-        [
-            *_head(plan, config),
-            *_data(config),
-            *_prepare(plan, config),
-            *_distill(plan, config),
-            *_compare(plan, config),
-            "",
-            "[report]",
-        ]
-    ) + "\n"
+    return (
+        "\n".join(
+            [
+                *_head(plan, config),
+                *_data(config),
+                *_prepare(plan, config),
+                *_distill(plan, config),
+                *_compare(plan, config),
+                "",
+                "[report]",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _head(plan: Plan, config: PlanConfig) -> Iterator[str]:

@@ -91,9 +91,7 @@ def _loaded(
         return Asked(name, {leaf: size for one in known.values() if one for leaf, size in one.items()}, MEASURED)
     say(f"{name}: its data is loaded, to count its documents and tokens")
     tokenizer, reason = _tokenizer(teacher)
-    members = tasks.sizes(
-        leaves, limit=config.limit, tokenizer=tokenizer, max_length=sizes.max_length or _MAX_LENGTH
-    )
+    members = tasks.sizes(leaves, limit=config.limit, tokenizer=tokenizer, max_length=sizes.max_length or _MAX_LENGTH)
     return Asked(name, members, "counted with the teacher's tokenizer, as lm-eval renders the task", reason)
 
 

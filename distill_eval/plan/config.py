@@ -10,6 +10,7 @@ from distill_eval.errors import require
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.plan import Method
+from distill_eval.student.sizes import parse_size
 
 TeacherSource = Literal["bf16", "int8", "int4", "cached"]
 
@@ -36,6 +37,8 @@ class TrainingPlan:
     """Measure it here, with a short real training of the proposed student's shape."""
 
     def __post_init__(self) -> None:
+        if self.tokens is not None:
+            parse_size(self.tokens, option="--tokens", what="tokens")
         require(self.batch_size >= 1, f"--batch-size {self.batch_size}: expected 1 or more")
         require(self.max_length >= 2, f"--max-length {self.max_length}: expected 2 or more")
         share = self.utilisation
@@ -126,6 +129,8 @@ class PlanConfig:
         ModelRef.parse(self.teacher)
         given = (self.ratio is not None) + (self.target_params is not None)
         require(given == 1, "plan: say how small the student is: either --ratio 4 or --target-params 1.5B")
+        if self.target_params is not None:
+            parse_size(self.target_params)
         r = self.ratio
         require(
             r is None or r >= 1,

@@ -153,7 +153,10 @@ def _limit_to_detect(
     if needed is None:
         return None, f"no number of documents is known to show a drop of {drop:g}"
     if needed > sum(totals.values()):
-        return None, f"too few documents: a drop of {drop:g} needs {needed:,}, and the task has {sum(totals.values()):,}"
+        return (
+            None,
+            f"too few documents: a drop of {drop:g} needs {needed:,}, and the task has {sum(totals.values()):,}",
+        )
     least, most = 0, max(totals.values())
     while most - least > 1:
         middle = (least + most) // 2
@@ -174,7 +177,9 @@ def _tokens(one: Asked, limit: float | None) -> Figure:
     for size in one.members.values():
         if size.num_shared_tokens is None or size.num_tokens is None or size.num_new_tokens is None:
             source = one.reason or "not counted"
-            return Figure(name=f"evaluation.{one.name}.tokens", value=None, unit="tokens", basis="estimate", source=source)
+            return Figure(
+                name=f"evaluation.{one.name}.tokens", value=None, unit="tokens", basis="estimate", source=source
+            )
         num_docs = sample_size(limit, size.num_docs_total)
         share, scaled = num_docs / size.num_docs, scaled or num_docs != size.num_docs
         read += share * size.num_shared_tokens

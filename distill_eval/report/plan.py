@@ -55,7 +55,7 @@ def render(plan: Plan) -> str:
 def expectation(plan: Plan) -> str:
     """What to expect, in two sentences; plain text."""
     student, kept = plan.students[0], plan.retained
-    told = f"{count(student.sizes.parts.total)} parameters, {student.compression:.3g} times smaller"
+    told = f"{count(student.sizes.parts.total)} parameters ({student.compression:.3g} times smaller)"
     estimates = [
         f"{shown(figure)}{f' {spread(figure)}' if spread(figure) else ''} {whose}"
         for figure, whose in (
@@ -65,7 +65,7 @@ def expectation(plan: Plan) -> str:
         )
         if figure.value is not None
     ]
-    return f"Estimate: a student of {told}, is expected to keep {'; '.join(estimates)}. {_takes(plan)}"
+    return f"Estimate: a student of {told} is expected to keep {'; '.join(estimates)}. {_takes(plan)}"
 
 
 def _takes(plan: Plan) -> str:
@@ -108,11 +108,15 @@ def _sizes(plan: Plan) -> str:
         row("other", lambda one: numbers.count(one.parts.other)),
         *(row(dtype, lambda one, dtype=dtype: _weight(one, dtype)) for dtype in DTYPES),  # type: ignore[misc]
         row("KV cache per token", _per_token),
-        row("longest text (tokens)", lambda one: numbers.UNDEFINED if one.max_length is None else f"{one.max_length:,}"),
+        row(
+            "longest text (tokens)", lambda one: numbers.UNDEFINED if one.max_length is None else f"{one.max_length:,}"
+        ),
     ]
     columns = [Column("exact", tuple(Cell(name) for name, _ in rows), numeric=False)]
     for place, one in enumerate(models):
-        cells = tuple(Cell(shows[place], (exact[place],) if number == 0 else ()) for number, (_, shows) in enumerate(rows))
+        cells = tuple(
+            Cell(shows[place], (exact[place],) if number == 0 else ()) for number, (_, shows) in enumerate(rows)
+        )
         columns.append(Column(escape.text(one.name), cells))
     return f"## Sizes\n\n{with_notes(grid(columns))}"
 
@@ -182,9 +186,7 @@ def _retained(plan: Plan) -> str:
     said = "Estimates that stand side by side, and are never mixed; in brackets the 80 % interval of one more."
     fit = f"The fit: {escape.text(kept.fit_text)}."
     picture = f"![Retention against how many times smaller]({CHART})"
-    return "\n\n".join(
-        ["## Expected to keep", said, with_notes(grid(columns)), fit, picture, _anchors(kept.anchors)]
-    )
+    return "\n\n".join(["## Expected to keep", said, with_notes(grid(columns)), fit, picture, _anchors(kept.anchors)])
 
 
 def _anchors(anchors: Sequence[Anchor]) -> str:

@@ -77,7 +77,9 @@ def _chart(
     kept = [one.retention for one in (*used, *own)] + [end for one in fit for end in (one.low, one.high)]
     kept += [end for end in (planned.value, planned.low, planned.high) if end is not None]
     x_axis, y_axis = logarithmic(sizes), linear([100 * one for one in kept] or [0.0, 100.0])
-    box = plot_box(y_axis, head(group, title, _entries(plan, used, fit, own), "kept, in percent of the teacher's score"))
+    box = plot_box(
+        y_axis, head(group, title, _entries(plan, used, fit, own), "kept, in percent of the teacher's score")
+    )
     box = box._replace(bottom=box.top + PLOT_HEIGHT)
     y_ticks(group, y_axis, box)
     for tick, text in zip(x_axis.ticks, tick_labels(x_axis.ticks), strict=True):

@@ -15,11 +15,9 @@ _TIMES = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
 
 def short(value: float) -> str:
     """Three significant digits without a power of ten, as long as that is readable."""
-    if value == 0 or 1e-3 <= abs(value) < 1e6:
-        digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2 if abs(value) >= 0.9995 else 4
-        text = numbers.fixed(value, digits)
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{value:.2e}"
+    if value and not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.2e}"
+    return f"{value:.3g}" if abs(value) < 999.5 else numbers.fixed(value, 0)
 
 
 def _scaled(value: float, units: tuple[tuple[float, str], ...], smallest: str = "", separator: str = " ") -> str:
@@ -49,7 +47,7 @@ _UNITS: dict[str, Callable[[float], str]] = {
     "s": duration,
     "tokens": count,
     "share": numbers.percent,
-    "USD": lambda value: f"${short(value)}",
+    "USD": lambda value: f"${numbers.fixed(value, 2)}",
     "FLOP": lambda value: f"{value:.2e} FLOP",
 }
 
