@@ -28,6 +28,9 @@ _WORD = 32
 """Bits of the integers that compressed-tensors packs weights into, row by row."""
 _SHAPE_BYTES = 16
 """Beside packed weights stands the shape that they had: two int64."""
+_OTHER_CACHES = ("kv_lora_rank", "global_head_dim", "num_kv_shared_layers", "new_decoder_architecture")
+"""Config fields of models that cache something else than the same keys and values in every layer, or (the last, of
+Falcon 40B) of which transformers repeats them for every query head and vLLM does not."""
 _INTEGERS: dict[str, Scheme] = {"int8": "W8A16", "int4": "W4A16"}
 _ATTENTION = frozenset({"attn", "self_attn", "attention", "self_attention"})
 _FEED_FORWARD = frozenset({"mlp", "ffn", "fc1", "fc2", "feed_forward", "intermediate", "output", "block_sparse_moe"})
@@ -47,9 +50,10 @@ def model_sizes(config: Any, kind: Kind, *, name: str, source: str) -> ModelSize
     """
     with boundary(ModelError, f"transformers cannot build {name} from its config"):
         model = on_meta(config, kind)
+        text = config.get_text_config()
+        kv_cache = _kv_cache(text) if kind == "causal" else None
     parts = _parts(model)
     known = ARCHITECTURES.get(type(model).__name__)
-    text = config.get_text_config()
     return ModelSizes(
         name=name,
         architecture=type(model).__name__,
@@ -59,7 +63,7 @@ def model_sizes(config: Any, kind: Kind, *, name: str, source: str) -> ModelSize
         max_length=_max_length(text, known.unused_positions if known else 0),
         parts=parts,
         weight_bytes={"fp32": 4 * parts.total, "bf16": _BF16 * parts.total, **_integer_bytes(model, parts.total)},
-        kv_cache=_kv_cache(text) if kind == "causal" else None,
+        kv_cache=kv_cache,
     )
 
 
@@ -156,7 +160,7 @@ def _kv_cache(config: Any) -> KvCache | None:
     """What transformers' own cache of this config keeps; `None` where that is not keys and values of heads alone."""
     layers = DynamicCache(config=config).layers
     plain = all(type(layer) in {DynamicLayer, DynamicSlidingWindowLayer} for layer in layers)
-    if not plain or getattr(config, "kv_lora_rank", None) is not None:
+    if not plain or any(getattr(config, field, None) for field in _OTHER_CACHES):
         return None
     windows = {layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)}
     if len(windows) > 1:

@@ -34,8 +34,8 @@ _SHALLOWEST = 4
 _CALIBRATION = "--calibration corpus.txt"
 """A cut needs text, which only the user has."""
 _DEEP = (
-    "Deep and narrow: the cut is in the widths, which kept more than dropping layers did after long training "
-    "(Minitron, arXiv 2407.14679)."
+    "Deep and narrow: the cut is in the widths as far as they go, which kept more than dropping layers did after long "
+    "training (Minitron, arXiv 2407.14679)."
 )
 _LEAST = (
     "Cut where it hurts least before any training: all sizes shrink together, by what cutting each was seen to cost."
@@ -184,10 +184,12 @@ def _count(teacher: Teacher, num_layers: int) -> int:
 
 
 def _plan(teacher: Teacher, whole: ModelSizes, config: Any, how: str, why: str) -> StudentPlan:
+    name = f"student of {config.num_hidden_layers} layers"
+    width = getattr(config, "hidden_size", None)
     sizes = model_sizes(
         config,
         teacher.kind,
-        name=f"student of {config.num_hidden_layers} layers, hidden size {config.hidden_size}",
+        name=f"{name}, hidden size {width}" if width else name,
         source="the teacher's config with these sizes",
     )
     return StudentPlan(

@@ -5,11 +5,11 @@ import torch
 from fakes.tiny_families import CONFIGS
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM
+from unit.plan.shapes import sizes
 
 from distill_eval.distill.isolation import find_isolation, forward_inputs
 from distill_eval.plan.activations import KEPT, activation_bytes
 from distill_eval.plan.sizes import model_sizes
-from unit.plan.shapes import sizes
 
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma3"]
 BATCH, LENGTH = 2, 24

@@ -3,11 +3,11 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig
+from unit.plan.shapes import sizes
 
 from distill_eval.plan.flops import forward_flops, matrix_parameters, step_flops
 from distill_eval.plan.sizes import model_sizes
 from distill_eval.schema.plan import Parts
-from unit.plan.shapes import sizes
 
 ATTENTION = 4 * 2 * 4 * 5  # per token of the row
 

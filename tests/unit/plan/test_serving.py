@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from unit.plan.shapes import PARTS, sizes
 
 from distill_eval.plan.config import PlanConfig, ServingLoad
 from distill_eval.plan.serving import serving_plans
 from distill_eval.schema.plan import Hardware, Parts
-from unit.plan.shapes import PARTS, sizes
 
 FAST = Hardware(
     name="fast", num_devices=1, memory_bytes=1_000_000, flops=1e12, bandwidth=1e12, price_per_hour=None, source="here"
@@ -37,7 +37,8 @@ def test_where_memory_is_slow_bytes_decide():
     assert teacher.tpot_ms.value == pytest.approx(weights + cache)
     assert packed.tpot_ms.value == pytest.approx(PARTS.total + cache)
     assert teacher.throughput.value == pytest.approx(11 / ((weights + 10 * (weights + cache)) / 1e3))
-    assert student.ttft_ms.basis == "estimate" and "no system reaches" in student.ttft_ms.source
+    assert student.ttft_ms.basis == "estimate"
+    assert "no system reaches" in student.ttft_ms.source
 
 
 def test_where_arithmetic_is_slow_operations_decide_whatever_the_dtype():
@@ -63,7 +64,8 @@ def test_devices_add_up_and_their_price_is_shared_by_all_tokens():
     one, two = plans(SLOW_MEMORY)[0], plans(replace(SLOW_MEMORY, num_devices=2, price_per_hour=36.0))[0]
     assert two.tpot_ms.value == pytest.approx(one.tpot_ms.value / 2)
     assert two.cost_per_million.value == pytest.approx(0.01 / two.throughput.value * 1e6)
-    assert one.cost_per_million.value is None and "--price-per-hour" in one.cost_per_million.source
+    assert one.cost_per_million.value is None
+    assert "--price-per-hour" in one.cost_per_million.source
 
 
 def test_no_more_requests_run_than_the_memory_holds():
@@ -84,4 +86,5 @@ def test_a_classifier_reads_and_writes_nothing():
     classifier = sizes(kv_cache=None)
     found = plans(SLOW_MEMORY, student=classifier)[1]
     assert found.ttft_ms.value == pytest.approx(2 * (PARTS.total - 1000))
-    assert found.tpot_ms.value is None and "writes no tokens" in found.tpot_ms.source
+    assert found.tpot_ms.value is None
+    assert "writes no tokens" in found.tpot_ms.source

@@ -8,6 +8,7 @@ from fakes.tiny_teachers import TEACHERS, kind, make_teacher
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    DeepseekV3Config,
     DynamicCache,
     FalconConfig,
     GPTBigCodeConfig,
@@ -181,6 +182,25 @@ def test_what_keeps_no_keys_and_values_has_no_cache():
     assert mamba.kv_cache is None
     assert mamba.parts.other > 0
     assert max_requests(mamba, "bf16", num_tokens=10, memory_bytes=1e9) is None
+
+
+def test_a_cache_of_which_engines_differ_is_not_told():
+    falcon = FalconConfig(
+        vocab_size=260, hidden_size=32, num_attention_heads=4, num_hidden_layers=2, new_decoder_architecture=True,
+        num_kv_heads=2,
+    )  # fmt: skip
+    assert sizes_of(falcon).kv_cache is None
+
+
+def test_compressed_keys_have_no_such_cache():
+    config = DeepseekV3Config(
+        vocab_size=260, hidden_size=32, intermediate_size=48, moe_intermediate_size=16, num_attention_heads=4,
+        num_key_value_heads=4, num_hidden_layers=2, n_routed_experts=4, n_group=1, topk_group=1, num_experts_per_tok=2,
+        kv_lora_rank=8, q_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8,
+    )  # fmt: skip
+    sizes = sizes_of(config)
+    assert sizes.kv_cache is None
+    assert sizes.parts.total == on_meta(config, "causal").num_parameters()
 
 
 def test_requests_that_fit():
