@@ -12,12 +12,14 @@ from distill_eval.compare_config import NONE, CompareConfig
 from distill_eval.errors import UsageError
 from distill_eval.gate.options import CiOptions
 from distill_eval.pipeline import told
-from distill_eval.pipeline.parity import measure_parity, plan_parity
+from distill_eval.pipeline.adaptive import check_bounded, evaluate_until_decided
+from distill_eval.pipeline.parity import Unquantized, measure_parity, plan_parity
 from distill_eval.pipeline.samples import file_name, roles
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 
 if TYPE_CHECKING:
+    from distill_eval.compare import Looked
     from distill_eval.evaluate.kept import PlannedTask, Progress, Scored
     from distill_eval.schema.gate import RuleResult
     from distill_eval.schema.retention import Power, Retention
@@ -57,20 +59,28 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
     folder = _writable_folder(config)
     _check_baselines(config, store)
-    pairs = plan_parity(config, store)
+    pairs = _parity_pairs(config, store, progress)
     announced: dict[str, PlannedTask] = {}
 
     def announce(plan: dict[str, PlannedTask]) -> None:
         check_margin(config.criterion, {name: task.kind for name, task in plan.items()})
+        if config.adaptive:
+            check_bounded(plan)
         check_places(config.rules.rules, plan.keys(), "task")
-        for name, (num_docs, kind) in plan.items():
-            progress.say(_detectable(name, num_docs, planned_power(num_docs, kind=kind, level=config.level)))
+        for name, task in plan.items():
+            power = planned_power(task.num_docs, kind=task.kind, level=config.level)
+            progress.say(_detectable(name, task.num_docs, power))
         announced.update(plan)
 
     session = Session(options, store, progress, announce)
     extra = [ref for ref in dict.fromkeys(students.values()) if ref is not None and ref not in students]
     refs = [ModelRef.parse(config.teacher), *students, *extra]
-    scored = session.evaluate(refs, [config.teacher_engine, *(engines.get(ref, "auto") for ref in refs[1:])])
+    chosen = [config.teacher_engine, *(engines.get(ref, "auto") for ref in refs[1:])]
+    looks: Sequence[Looked] = ()
+    if config.adaptive:
+        scored, looks = evaluate_until_decided(session, refs, chosen, config.criterion, announced, progress)
+    else:
+        scored = session.evaluate(refs, chosen)
     teacher, *others = (Evaluated(run=one.run, samples=one.samples) for one in scored)
     known = dict(zip(refs[1:], others, strict=True))
     retention = compare_runs(
@@ -80,6 +90,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         baselines=[None if ref is None else known[ref] for ref in students.values()],
         seed=options.seed,
         provenance=collect(argv, session.device),
+        looks=looks,
     )
     if not announced:  # all of it was in the cache
         _announce_again(retention, progress)
@@ -114,6 +125,15 @@ def _writable_folder(config: CompareConfig) -> Path:
     folder = config.output_dir.expanduser()
     check_folder(folder)
     return folder
+
+
+def _parity_pairs(config: CompareConfig, store: Store, progress: Progress) -> dict[ModelRef, Unquantized | str]:
+    """Which students need their engine's part told apart; none with --adaptive, whose documents are others."""
+    pairs = plan_parity(config, store)
+    if pairs and config.adaptive:
+        progress.say("--adaptive: what the engine costs is not measured; compare without it for that")
+        return {}
+    return pairs
 
 
 def _check_baselines(config: CompareConfig, store: Store) -> None:

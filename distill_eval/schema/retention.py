@@ -103,6 +103,32 @@ class Bought:
 
 
 @record
+class Look:
+    """What was known of the criterion after so many documents."""
+
+    num_docs: int
+    ci_low: float | None
+    """Of `Entry.contrast`; the ends of all looks together hold the truth at the level asked for."""
+    ci_high: float | None
+
+
+@record
+class Adaptive:
+    """How a comparison with --adaptive came to its verdict on one task or group."""
+
+    num_docs: int
+    """Documents taken, in a random order."""
+    num_docs_total: int
+    """Documents that there were to take."""
+    stopped: Literal["verdict", "documents"]
+    """Why no more were taken: every student had its verdict, or there were no more."""
+    looks: tuple[Look, ...]
+    usual: Estimate
+    """The contrast with the interval for a number of documents that was fixed before. It was not: this one holds the
+    truth less often than its level, and is here for comparison alone."""
+
+
+@record
 class Entry:
     """One student against the teacher, on one task (or group) under one metric."""
 
@@ -153,6 +179,9 @@ class Entry:
     """Why one of the two is `None`."""
     bought: Bought | None = None
     """`None` for a student without a baseline, and for entries that are not primary."""
+    adaptive: Adaptive | None = None
+    """`None` without --adaptive, and for entries that are not primary. With it, all intervals and p-values hold at
+    whichever look they are read."""
 
 
 @record
