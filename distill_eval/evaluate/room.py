@@ -16,12 +16,12 @@ SHARE = 0.4
 """Of the free memory, for weights: packing them for the processor may double them, and the scoring needs the rest."""
 
 
-def for_all(folders: Sequence[models.ModelFolder], options: EvaluateOptions, device: str) -> bool:
-    """Whether the weights of all models fit into the free memory together; never of servers, which take all of it."""
+def for_all(folders: Sequence[models.ModelFolder], options: EvaluateOptions, free: int) -> bool:
+    """Whether the weights of all models fit together into so many free bytes; never of servers, which take all."""
     different = list({folder[2:]: folder for folder in folders}.values())
     if any(folder.engine == "vllm" for folder in different):
         return False
-    return sum(_weight_bytes(folder, options) for folder in different) <= SHARE * _free_bytes(device)
+    return sum(_weight_bytes(folder, options) for folder in different) <= SHARE * free
 
 
 def _weight_bytes(folder: models.ModelFolder, options: EvaluateOptions) -> int:
@@ -34,7 +34,8 @@ def _weight_bytes(folder: models.ModelFolder, options: EvaluateOptions) -> int:
     return max(stored, (facts.num_parameters or 0) * ITEM_BYTES[dtype])
 
 
-def _free_bytes(device: str) -> int:
+def free_bytes(device: str) -> int:
+    """Memory that is free on the device."""
     if device == "cpu":
         return available_bytes()
     import torch

@@ -104,7 +104,7 @@ class Session:
         self.progress.start({name: built.num_chars for name, built in builds.items()}, len(asked))
         self._announce(builds)
         lazy = [LazyModel(one.folder, self.options, self.device) for one in asked]
-        together = room.for_all([one.folder for one in asked], self.options, self.device)
+        together = room.for_all([one.folder for one in asked], self.options, room.free_bytes(self.device))
         earlier: list[dict[str, Responses]] = [{} for _ in asked]
 
         def take(documents: Mapping[str, Collection[int]]) -> list[Scored]:
