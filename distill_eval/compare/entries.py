@@ -13,7 +13,8 @@ from distill_eval.compare.power import docs_to_settle, planned_power, seen_power
 from distill_eval.compare.sequential import AfterLooks
 from distill_eval.compare.verdict import verdict_of
 from distill_eval.record import DIGITS, digits
-from distill_eval.schema.retention import Adaptive, Criterion, Entry, Estimate, Look, Power
+from distill_eval.schema.looks import Adaptive, Look
+from distill_eval.schema.retention import Criterion, Entry, Estimate, Power
 
 
 class Place(NamedTuple):
@@ -136,12 +137,14 @@ def adaptive_of(measured: Measured, usual: Measured, looked: Looked, criterion: 
             evidence = evidence.until(place)
         contrast = contrast_of(measured._replace(evidence=evidence), criterion)
         looks.append(Look(num_docs=num_docs, ci_low=contrast.ci_low, ci_high=contrast.ci_high))
+    fixed = contrast_of(usual, criterion)
     return Adaptive(
         num_docs=looked.looks[-1],
         num_docs_total=len(looked.order),
         stopped="documents" if looked.exhausted else "verdict",
         looks=tuple(looks),
-        usual=contrast_of(usual, criterion),
+        usual_ci_low=fixed.ci_low,
+        usual_ci_high=fixed.ci_high,
     )
 
 

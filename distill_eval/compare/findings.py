@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from distill_eval.compare.verdict import allowed_loss
 from distill_eval.schema.evals import EvalRun
+from distill_eval.schema.looks import Adaptive
 from distill_eval.schema.model import ModelFacts
-from distill_eval.schema.retention import WEIGHTS, Adaptive, Bought, Criterion, Entry, Finding, Outcome
+from distill_eval.schema.retention import WEIGHTS, Bought, Criterion, Entry, Finding, Outcome
 
 FEW_TASKS = 10
 """Below this many clusters a clustered interval is wide, and leans on few tasks (Cameron and Miller 2015, Journal of

@@ -65,6 +65,7 @@ class KvCache:
     num_window_layers: int
     """Layers that keep the last `window` tokens alone."""
     window: int | None
+    """`None` where every layer keeps every token."""
     bytes_per_token_per_layer: int
     """2 (key and value) x KV heads x head_dim x 2 bytes (bfloat16)."""
 
@@ -91,9 +92,10 @@ class ModelSizes:
     """Tokens that it takes; `None` where the config does not say."""
     parts: Parts
     weight_bytes: dict[str, int]
-    """By dtype (fp32, bf16, int8, int4): int8 and int4 with their scales, embeddings and head in bf16."""
+    """By dtype (fp32, bf16, int8, int4): int8 and int4 with their scales, embeddings and head in bf16. Those two are
+    not there for a model that `quantize` refuses (no linear layers, widths that no group divides)."""
     kv_cache: KvCache | None
-    """`None` for a classifier."""
+    """`None` for a classifier, and for a model whose layers keep something else than keys and values of heads."""
 
 
 @record
@@ -146,8 +148,12 @@ class Anchor:
     student_score: float | None
     retention: float
     """Student over teacher, 0 to 1."""
+    fine_tuned: bool = False
+    """Both were fine-tuned on the benchmark's tasks before they were scored, as encoders are; else prompted."""
     source: str
     """Address, with table or section."""
+    left_out: str | None = None
+    """Why the fit does not use it; `None` where it does."""
 
 
 @record

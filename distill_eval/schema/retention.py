@@ -7,6 +7,7 @@ from typing import Literal
 
 from distill_eval.record import record
 from distill_eval.schema.evals import Manifest, MetricKind
+from distill_eval.schema.looks import Adaptive
 from distill_eval.schema.model import ModelFacts
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
@@ -100,32 +101,6 @@ class Bought:
     outcome: Outcome | None
     """Whether the student is better or worse than its baseline where `p_adjusted` is below 1 - level, else `unclear`;
     `None` without a test."""
-
-
-@record
-class Look:
-    """What was known of the criterion after so many documents."""
-
-    num_docs: int
-    ci_low: float | None
-    """Of `Entry.contrast`; the ends of all looks together hold the truth at the level asked for."""
-    ci_high: float | None
-
-
-@record
-class Adaptive:
-    """How a comparison with --adaptive came to its verdict on one task or group."""
-
-    num_docs: int
-    """Documents taken, in a random order."""
-    num_docs_total: int
-    """Documents that there were to take."""
-    stopped: Literal["verdict", "documents"]
-    """Why no more were taken: every student had its verdict, or there were no more."""
-    looks: tuple[Look, ...]
-    usual: Estimate
-    """The contrast with the interval for a number of documents that was fixed before. It was not: this one holds the
-    truth less often than its level, and is here for comparison alone."""
 
 
 @record

@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on_and_ends_as_it_would_have(place, task_index, tmp_p
     store = indexed(task_index, tmp_path / "cut")
     with pytest.raises(KeyboardInterrupt):
         run(place, store, Heard(stop_at=f"{looks[-2].num_docs} of 120"), output="two", **options)
-    assert not (place / "two").exists()
+    assert not (place / "two" / "retention.json").exists()
     heard = Heard()
     assert run(place, store, heard, output="two", **options).entries == whole.entries
     assert heard.first["teacher", "tiny_mc"] == pytest.approx(looks[-2].num_docs / 120)
@@ -118,12 +118,11 @@ def test_a_killed_run_goes_on_and_ends_as_it_would_have(place, task_index, tmp_p
 
 def test_what_has_no_bounds_is_refused_by_name_before_anything_is_scored(place, task_index, tmp_path):
     store = indexed(task_index, tmp_path / "cache")
-    before = {entry.kind for entry in store.entries()}
     told = r"--adaptive: tiny_text \(bits_per_byte\) cannot be stopped early.*: --tasks tiny_mc$"
     with pytest.raises(UsageError, match=told):
         run(place, store, Heard(), output="refused", tasks=("tiny_text", "tiny_mc"))
-    assert {entry.kind for entry in store.entries()} - before <= {"index", "digest", "model"}
-    assert not (place / "refused").exists()
+    assert not {entry.kind for entry in store.entries()} & {"responses", "evaluation"}
+    assert not (place / "refused" / "retention.json").exists()
 
 
 def test_a_baseline_is_refused(place, capsys):
