@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +21,7 @@ from distill_eval.schema.model import ModelRef
 if TYPE_CHECKING:
     from distill_eval.compare import Looked
     from distill_eval.evaluate.kept import PlannedTask, Progress, Scored
+    from distill_eval.evaluate.run import Session
     from distill_eval.schema.gate import RuleResult
     from distill_eval.schema.retention import Power, Retention
     from distill_eval.store import Store
@@ -55,7 +56,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     from distill_eval.gate.judge import check_places
     from distill_eval.provenance import collect
 
-    students, engines = config.students, config.engines
+    students = config.students
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
     folder = _writable_folder(config)
     _check_baselines(config, store)
@@ -75,12 +76,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     session = Session(options, store, progress, announce)
     extra = [ref for ref in dict.fromkeys(students.values()) if ref is not None and ref not in students]
     refs = [ModelRef.parse(config.teacher), *students, *extra]
-    chosen = [config.teacher_engine, *(engines.get(ref, "auto") for ref in refs[1:])]
-    looks: Sequence[Looked] = ()
-    if config.adaptive:
-        scored, looks = evaluate_until_decided(session, refs, chosen, config.criterion, announced, progress)
-    else:
-        scored = session.evaluate(refs, chosen)
+    scored, looks = _evaluated(config, session, refs, announced, progress)
     teacher, *others = (Evaluated(run=one.run, samples=one.samples) for one in scored)
     known = dict(zip(refs[1:], others, strict=True))
     retention = compare_runs(
@@ -96,6 +92,21 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         _announce_again(retention, progress)
     retention = replace(retention, parity=measure_parity(config, pairs, others[: len(students)], store, progress))
     return _finished(config, folder, retention, scored)
+
+
+def _evaluated(
+    config: CompareConfig,
+    session: Session,
+    refs: Sequence[ModelRef],
+    announced: Mapping[str, PlannedTask],
+    progress: Progress,
+) -> tuple[list[Scored], Sequence[Looked]]:
+    """One evaluation per model; with --adaptive of the documents that were taken, and how they were."""
+    engines = config.engines
+    chosen = [config.teacher_engine, *(engines.get(ref, "auto") for ref in refs[1:])]
+    if config.adaptive:
+        return evaluate_until_decided(session, refs, chosen, config.criterion, announced, progress)
+    return session.evaluate(refs, chosen), ()
 
 
 def _finished(config: CompareConfig, folder: Path, retention: Retention, scored: Sequence[Scored]) -> Compared:
