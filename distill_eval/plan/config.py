@@ -10,6 +10,7 @@ from distill_eval.errors import require
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.plan import Method
+from distill_eval.student.sizes import parse_size
 
 TeacherSource = Literal["bf16", "int8", "int4", "cached"]
 
@@ -36,6 +37,8 @@ class TrainingPlan:
     """Measure it here, with a short real training of the proposed student's shape."""
 
     def __post_init__(self) -> None:
+        if self.tokens is not None:
+            parse_size(self.tokens, option="--tokens", what="tokens")
         require(self.batch_size >= 1, f"--batch-size {self.batch_size}: expected 1 or more")
         require(self.max_length >= 2, f"--max-length {self.max_length}: expected 2 or more")
         share = self.utilisation
@@ -93,8 +96,8 @@ class ServingLoad:
 class PlanConfig:
     """What a student of a given size will keep, cost and need, before anything is run."""
 
-    teacher: str
-    """Hub name, NAME@REVISION, or a folder; only its config is read."""
+    teacher: str = ""
+    """Hub name, NAME@REVISION, or a folder; only its config is read. May be left out with --hardware list alone."""
     ratio: float | None = None
     """Parameters of the teacher over those of the student, e.g. 4."""
     target_params: str | None = None
@@ -120,9 +123,14 @@ class PlanConfig:
     """Write the plan as a recipe, ready for `distill-eval run` but for its data."""
 
     def __post_init__(self) -> None:
+        if self.lists_hardware:
+            return
+        require(bool(self.teacher), "plan: which teacher? Type --teacher MODEL, a Hub name or a folder")
         ModelRef.parse(self.teacher)
         given = (self.ratio is not None) + (self.target_params is not None)
         require(given == 1, "plan: say how small the student is: either --ratio 4 or --target-params 1.5B")
+        if self.target_params is not None:
+            parse_size(self.target_params)
         r = self.ratio
         require(
             r is None or r >= 1,
@@ -137,3 +145,8 @@ class PlanConfig:
         require(self.detect is None or 0 < self.detect < 1, f"--detect {self.detect}: expected a drop, e.g. 0.01")
         told = self.limit is None and self.detect is None
         require(bool(self.tasks) or told, "--limit and --detect are about tasks: name some with --tasks")
+
+    @property
+    def lists_hardware(self) -> bool:
+        """Whether nothing is planned, and the table of hardware is shown."""
+        return self.hardware.hardware == "list"
