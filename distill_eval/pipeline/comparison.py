@@ -50,10 +50,9 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     Raises:
         DistillEvalError: see `distill_eval.errors`; what was finished stays in the cache.
     """
-    from distill_eval.compare import Evaluated, check_margin, planned_power
+    from distill_eval.compare import Evaluated
     from distill_eval.compare import compare as compare_runs
     from distill_eval.evaluate.run import Session
-    from distill_eval.gate.judge import check_places
     from distill_eval.provenance import collect
 
     students = config.students
@@ -64,13 +63,7 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     announced: dict[str, PlannedTask] = {}
 
     def announce(plan: dict[str, PlannedTask]) -> None:
-        check_margin(config.criterion, {name: task.kind for name, task in plan.items()})
-        if config.adaptive:
-            check_bounded(plan)
-        check_places(config.rules.rules, plan.keys(), "task")
-        for name, task in plan.items():
-            power = planned_power(task.num_docs, kind=task.kind, level=config.level)
-            progress.say(_detectable(name, task.num_docs, power))
+        _announce(plan, config, progress)
         announced.update(plan)
 
     session = Session(options, store, progress, announce)
@@ -117,6 +110,20 @@ def _finished(config: CompareConfig, folder: Path, retention: Retention, scored:
     report = _write(folder, retention, gate, scored)
     told.tell(config.ci, folder, gate, short(retention, gate))
     return Compared(retention, report, gate)
+
+
+def _announce(plan: Mapping[str, PlannedTask], config: CompareConfig, progress: Progress) -> None:
+    """Refuse what cannot be judged as asked, and say what each task can show."""
+    from distill_eval.compare import check_margin, planned_power
+    from distill_eval.gate.judge import check_places
+
+    check_margin(config.criterion, {name: task.kind for name, task in plan.items()})
+    if config.adaptive:
+        check_bounded(plan)
+    check_places(config.rules.rules, plan.keys(), "task")
+    for name, task in plan.items():
+        power = planned_power(task.num_docs, kind=task.kind, level=config.level)
+        progress.say(_detectable(name, task.num_docs, power))
 
 
 def _announce_again(retention: Retention, progress: Progress) -> None:

@@ -103,7 +103,7 @@ def test_it_stops_when_the_verdicts_hold_and_a_full_comparison_goes_on_from_ther
 
 
 def test_a_killed_run_goes_on_and_ends_as_it_would_have(place, task_index, tmp_path):
-    options = {"tasks": ("tiny_mc",), "student": ("near", "student")}
+    options = {"tasks": ("tiny_mc",), "student": ("student",)}
     whole = run(place, indexed(task_index, tmp_path / "whole"), Heard(), output="one", **options)
     looks = next(entry.adaptive.looks for entry in whole.entries if entry.primary)
     assert len(looks) > 1
