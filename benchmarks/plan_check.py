@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from distill_eval.distill.data_config import DataConfig
+    from distill_eval.plan.activations import Dtype
     from distill_eval.plan.config import TrainingPlan
 
 STEPS, CALIBRATED, DOCUMENTS = 4, 2, 150
@@ -41,14 +42,14 @@ class Setting(NamedTuple):
     batch_size: int
     length: int
     checkpointing: bool
-    dtype: str
+    dtype: Dtype
 
     @classmethod
     def parse(cls, text: str) -> Setting:
         """E.g. `4x256:checkpointing:bfloat16`."""
         size, *options = text.split(":")
         batch_size, length = size.split("x")
-        dtype = "bfloat16" if "bfloat16" in options else "float32"
+        dtype: Dtype = "bfloat16" if "bfloat16" in options else "float32"
         return cls(int(batch_size), int(length), "checkpointing" in options, dtype)
 
     @property
@@ -139,7 +140,7 @@ def calibrate(task: dict[str, Any], setting: Setting) -> dict[str, Any]:
     step_seconds(
         *configs(task),
         setting.training,
-        "bfloat16" if setting.dtype == "bfloat16" else "float32",
+        setting.dtype,
         "cpu",
         say=lambda line: print(line, file=sys.stderr),
         steps=CALIBRATED,
@@ -188,7 +189,7 @@ def row(setting: Setting, baseline: int, args: argparse.Namespace) -> str:
         model_sizes(config, "causal", name=name, source=name)
         for name, config in zip(("teacher", "student"), configs(vars(args)), strict=True)
     )
-    planned = peak_memory(teacher, student, setting.training, setting.dtype).peak
+    planned = peak_memory(teacher, student, setting.training, setting.dtype, on_cpu=True).peak
     assert planned is not None
     found = measured("train", setting, args)
     step = measured("calibrate", setting, args)["step_s"]
