@@ -46,6 +46,7 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
         TaskError: a task is unknown, or its data cannot be had.
     """
     from distill_eval.device import choose_device
+    from distill_eval.pipeline.planned_tasks import evaluation
     from distill_eval.plan.advice import advise
     from distill_eval.plan.hardware import find_hardware, this_machine
     from distill_eval.plan.quality import retained
@@ -53,7 +54,6 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     from distill_eval.plan.sizes import model_sizes
     from distill_eval.plan.students import find_target, propose
     from distill_eval.plan.training import training_figures
-    from distill_eval.pipeline.planned_tasks import evaluation
     from distill_eval.provenance import collect
     from distill_eval.schema.plan import Plan
 
@@ -65,7 +65,7 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     student, fine_tuned = students[0], teacher.kind == "classifier"
     kept = retained(student.compression, config.method, own_runs(config), fine_tuned=fine_tuned)
     tokens = _tokens(config, kept.tokens)
-    utilisation = _utilisation(config, hardware, sizes, student.sizes, say)
+    utilisation = _utilisation(config, hardware, teacher, sizes, student.sizes, say)
     training = training_figures(sizes, student.sizes, config, hardware, utilisation, tokens)
     tasks = evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say)
     return Plan(
@@ -175,12 +175,25 @@ def _tokens(config: PlanConfig, by_rule: Figure) -> float:
 
 
 def _utilisation(
-    config: PlanConfig, hardware: Hardware, teacher: ModelSizes, student: ModelSizes, say: Callable[[str], None]
+    config: PlanConfig,
+    hardware: Hardware,
+    teacher: Teacher,
+    sizes: ModelSizes,
+    student: ModelSizes,
+    say: Callable[[str], None],
 ) -> Figure:
+    """As given, as a short training measures it, or assumed."""
     from distill_eval.plan.training import assumed_utilisation
 
-    del teacher, student, say
-    return assumed_utilisation(config.training, hardware)
+    if not config.training.calibrate:
+        return assumed_utilisation(config.training, hardware)
+    from distill_eval.plan.calibrate import Side, calibrate
+    from distill_eval.student.fresh import resized
+
+    architecture = teacher.architecture
+    assert student.shape is not None  # it has the teacher's architecture
+    made = resized(teacher.config, architecture, student.shape)
+    return calibrate(Side(teacher.config, sizes), Side(made, student), config, hardware, say=say)
 
 
 # ---- the chart's curve

@@ -9,7 +9,7 @@ from distill_eval.report.rows import View, columns, labels, ordered
 from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions, with_notes
 from distill_eval.report.table import grid
 from distill_eval.schema.gate import RuleResult
-from distill_eval.schema.retention import Entry, Retention, TaskFacts
+from distill_eval.schema.retention import Entry, Retention, StudentVerdict, TaskFacts
 
 ALWAYS = (
     "task",
@@ -63,6 +63,16 @@ def short(retention: Retention, rules: Sequence[RuleResult] = ()) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def grounds(retention: Retention, decision: StudentVerdict) -> str:
+    """What a verdict rests on, and what distillation bought where there is a baseline."""
+    pairs = bought.held([entry for entry in retention.entries if entry.student_ref == decision.student_ref])
+    told = [
+        verdict.grounds(retention, decision, escape.name),
+        *([bought.sentence(pairs, escape.name)] if pairs else []),
+    ]
+    return " ".join(told)
+
+
 def _gate(rules: Sequence[RuleResult]) -> list[str]:
     return [gate.section(rules)] if rules else []
 
@@ -77,11 +87,7 @@ def _verdicts(retention: Retention, view: View) -> str:
     quotes = []
     for decision in retention.verdicts:
         student = escape.name(view.labels.get(decision.student_ref, decision.student_ref))
-        grounds = verdict.grounds(retention, decision, escape.name)
-        pairs = bought.held([entry for entry in retention.entries if entry.student_ref == decision.student_ref])
-        if pairs:
-            grounds += f" {bought.sentence(pairs, escape.name)}"
-        quotes.append(f"> **{verdict.headline(decision, student)}** {grounds}")
+        quotes.append(f"> **{verdict.headline(decision, student)}** {grounds(retention, decision)}")
     level = numbers.round_percent(retention.criterion.level)
     rule = (
         f"Criterion, on every task: {verdict.criterion(retention)}. PASS: the whole {level} interval meets it. "
@@ -182,7 +188,7 @@ def conditions(retention: Retention) -> str:
     source, manifest = retention.provenance, retention.manifest
     return settings_table(
         {
-            "documents": _limit(manifest.limit),
+            "documents": _documents(retention),
             "few-shot examples": "each task's default"
             if manifest.num_fewshot is None
             else numbers.count(manifest.num_fewshot),
@@ -216,14 +222,16 @@ def task_facts(retention: Retention) -> dict[str, list[str]]:
     }
 
 
-def _limit(limit: float | None) -> str:
+def _documents(retention: Retention) -> str:
+    limit = retention.manifest.limit
     if limit is None:
-        return "all of every task"
-    return (
-        f"the first {numbers.round_percent(limit)} of every task"
-        if limit < 1
-        else f"the first {limit:,.0f} of every task"
-    )
+        said = "all of every task"
+    elif limit < 1:
+        said = f"the first {numbers.round_percent(limit)} of every task"
+    else:
+        said = f"the first {limit:,.0f} of every task"
+    adaptive = any(entry.adaptive for entry in retention.entries)
+    return f"of {said}, in a random order, until every verdict held" if adaptive else said
 
 
 def _how_to_read(retention: Retention) -> str:
@@ -253,6 +261,11 @@ def _how_to_read(retention: Retention) -> str:
             "if every task passes."
         ),
     ]
+    if any(entry.adaptive for entry in retention.entries):
+        lines.append(
+            f"**after looks**: documents were taken block by block until the verdicts held, so the intervals here are "
+            f"wider than usual: together they hold the truth at all looks at {level}."
+        )
     if retention.baselines:
         lines += bought.how_to_read(retention.criterion.level)
     return "\n".join(["## How to read this", "", *(f"- {line}" for line in lines)])

@@ -7,6 +7,7 @@ from typing import Literal
 
 from distill_eval.record import record
 from distill_eval.schema.evals import Manifest, MetricKind
+from distill_eval.schema.looks import Adaptive
 from distill_eval.schema.model import ModelFacts
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
@@ -60,6 +61,12 @@ class Criterion:
     """PASS needs student - teacher + margin above 0, in the metric's own unit."""
     level: float
     """Level of every confidence interval, e.g. 0.95."""
+
+
+DEFAULT_MIN_RETENTION = 0.95
+DEFAULT_LEVEL = 0.95
+DEFAULT = Criterion(min_retention=DEFAULT_MIN_RETENTION, margin=None, level=DEFAULT_LEVEL)
+"""What is asked of a student where nobody says otherwise."""
 
 
 @record
@@ -153,6 +160,9 @@ class Entry:
     """Why one of the two is `None`."""
     bought: Bought | None = None
     """`None` for a student without a baseline, and for entries that are not primary."""
+    adaptive: Adaptive | None = None
+    """`None` without --adaptive, and for entries that are not primary. With it, all intervals and p-values hold at
+    whichever look they are read."""
 
 
 @record

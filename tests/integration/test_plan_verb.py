@@ -137,3 +137,20 @@ def test_a_recipe_that_exists_is_kept(place, tmp_path, capsys):
     assert main([*words, "--output-dir", str(tmp_path / "out"), "--write-recipe", str(tmp_path / "mine.toml")]) == 2
     assert (tmp_path / "mine.toml").read_text() == "mine"
     assert "exists: name another file" in capsys.readouterr().err
+
+
+def test_a_calibration_says_how_long_a_training_takes_on_this_machine(place, tmp_path):
+    words = ["plan", "--teacher", str(place / "teacher"), "--ratio", "1.5", "--hardware", "cpu", "--tokens", "1M"]
+    words += ["--calibrate", "--batch-size", "2", "--max-length", "32", "--output-dir", str(tmp_path / "plan")]
+    assert main(words) == 0
+    plan = from_json(Plan, (tmp_path / "plan" / "plan.json").read_bytes(), source="plan.json")
+    found = {figure.name: figure for figure in plan.training}
+    seconds, flops = found["training.seconds"], found["training.flops"]
+    fastest, slowest = (
+        seconds.source.partition("random tokens in float32 on cpu, of ")[2].removesuffix(" s").split(" to ")
+    )
+    steps = 1_000_000 / (2 * 32)
+    assert seconds.low == pytest.approx(float(fastest) * steps, rel=0.01)
+    assert seconds.high == pytest.approx(float(slowest) * steps, rel=0.01)
+    assert seconds.low <= seconds.value <= seconds.high
+    assert flops.value / plan.hardware.flops < seconds.low  # nothing is faster than the peak
