@@ -208,7 +208,8 @@ def _named(one: Example, teacher: Teacher, whole: ModelSizes) -> StudentPlan:
     if isinstance(one.student, str):
         config, source = _published(one.student)
         name, why = one.student, "Published under this name; it needs no prepare."
-        prepare = f"distill-eval distill --student {one.student} --teacher {one.teacher} --data texts.jsonl"
+        models = f"--student {one.student} --teacher {one.teacher}"
+        prepare = f"distill-eval distill {models} --data texts.jsonl --output-dir distilled"
     else:
         config, source = copy.deepcopy(teacher.config), "the teacher's config with these layers"
         kept = evenly_spaced(one.student, config.num_hidden_layers)
