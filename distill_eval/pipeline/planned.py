@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from distill_eval.errors import ModelError, require
 from distill_eval.record import to_json
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distill_eval.plan.quality import OwnRun
     from distill_eval.report.plan_chart import Expected
     from distill_eval.schema.plan import Figure, Hardware, ModelSizes, Plan
+    from distill_eval.schema.student import Shape
     from distill_eval.store import Store
     from distill_eval.student.teacher import Teacher
 
@@ -46,6 +47,7 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
         TaskError: a task is unknown, or its data cannot be had.
     """
     from distill_eval.device import choose_device
+    from distill_eval.pipeline.planned_tasks import evaluation
     from distill_eval.plan.advice import advise
     from distill_eval.plan.hardware import find_hardware, this_machine
     from distill_eval.plan.quality import retained
@@ -53,7 +55,6 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     from distill_eval.plan.sizes import model_sizes
     from distill_eval.plan.students import find_target, propose
     from distill_eval.plan.training import training_figures
-    from distill_eval.pipeline.planned_tasks import evaluation
     from distill_eval.provenance import collect
     from distill_eval.schema.plan import Plan
 
@@ -65,7 +66,7 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     student, fine_tuned = students[0], teacher.kind == "classifier"
     kept = retained(student.compression, config.method, own_runs(config), fine_tuned=fine_tuned)
     tokens = _tokens(config, kept.tokens)
-    utilisation = _utilisation(config, hardware, sizes, student.sizes, say)
+    utilisation = _utilisation(config, hardware, teacher, (sizes, student.sizes), say)
     training = training_figures(sizes, student.sizes, config, hardware, utilisation, tokens)
     tasks = evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say)
     return Plan(
@@ -175,12 +176,28 @@ def _tokens(config: PlanConfig, by_rule: Figure) -> float:
 
 
 def _utilisation(
-    config: PlanConfig, hardware: Hardware, teacher: ModelSizes, student: ModelSizes, say: Callable[[str], None]
+    config: PlanConfig,
+    hardware: Hardware,
+    teacher: Teacher,
+    sizes: tuple[ModelSizes, ModelSizes],
+    say: Callable[[str], None],
 ) -> Figure:
+    """As given or assumed, or measured here in a short training of the student's shape."""
     from distill_eval.plan.training import assumed_utilisation
 
-    del teacher, student, say
-    return assumed_utilisation(config.training, hardware)
+    if not config.training.calibrate:
+        return assumed_utilisation(config.training, hardware)
+    from distill_eval.plan.calibrate import Side, calibrate
+    from distill_eval.student.fresh import resized
+
+    shape = sizes[1].shape
+    require(
+        shape is not None,
+        f"--calibrate trains a student, which a plan can make of a known architecture alone, not of a "
+        f"{sizes[1].architecture}: give the share with --utilisation, e.g. 0.35",
+    )
+    student = resized(teacher.config, teacher.architecture, cast("Shape", shape))
+    return calibrate(Side(teacher.config, sizes[0]), Side(student, sizes[1]), config, hardware, say=say)
 
 
 # ---- the chart's curve

@@ -8,7 +8,6 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from distill_eval.compare import planned_power
 from distill_eval.evaluate.sizes import TaskSize
 from distill_eval.plan.flops import forward_flops
 from distill_eval.record import from_table, record
@@ -94,6 +93,7 @@ def _plan(
     level: float,
     rate: Rate | None,
 ) -> TaskPlan:
+    from distill_eval.compare import planned_power
     from distill_eval.evaluate.harness.tasks import sample_size
 
     totals = {name: size.num_docs_total for name, size in one.members.items()}
@@ -122,6 +122,7 @@ def docs_to_detect(drop: float, *, kind: MetricKind, level: float) -> int | None
 
     `None` where the metric's spread is not known before, or the drop is above what models are taken to disagree on.
     """
+    from distill_eval.compare import planned_power
 
     def finds(num_docs: int) -> bool:
         found = planned_power(num_docs, kind=kind, level=level).planned_detectable_drop

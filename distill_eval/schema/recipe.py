@@ -11,7 +11,9 @@ from distill_eval.schema.retention import Provenance
 SCHEMA = "distill-eval/run"
 SCHEMA_VERSION = 1
 
-Stage = Literal["prepare", "cache-teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report"]
+Stage = Literal[
+    "plan", "prepare", "cache-teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report"
+]
 Status = Literal["done", "failed", "unfinished", "not run"]
 
 
