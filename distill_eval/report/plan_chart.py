@@ -94,7 +94,7 @@ def _chart(
     for run in own:
         group.append(place.spot(run.name, run.compression, run.retention, OWN, HOLLOW_BAR))
     group.extend(_planned(compression, planned, place))
-    return group, x_title(group, "times smaller: parameters of the teacher over those of the student", box)
+    return group, x_title(group, "times smaller (parameters, teacher over student)", box)
 
 
 def _entries(plan: Plan, used: Sequence[Anchor], fit: Sequence[Expected], own: Sequence[Kept]) -> list[Entry]:
