@@ -29,7 +29,6 @@ TASKS = (
     "wikitext",
     "gsm8k",
     "mmlu",
-    "blimp",
 )
 TOKENIZER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MAX_LENGTH = 8192

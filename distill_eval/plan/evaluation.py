@@ -41,9 +41,9 @@ class Rate(NamedTuple):
 
     here: Hardware
     share: float
-    """Of its peak that a forward pass reaches."""
-    low: float
-    high: float
+    """Of its peak that scoring reaches."""
+    low: float | None
+    high: float | None
     source: str
 
 
@@ -216,4 +216,5 @@ def _seconds(tokens: Figure, num_docs: int, teacher: ModelSizes, student: ModelS
     peak = rate.here.flops * rate.here.num_devices
     rest = " Without the tokens that they write, one after the other" if tokens.high is not None else ""
     source = f"the forward pass's FLOPs of both models at {rate.share:.0%} of this machine's peak: {rate.source}.{rest}"
-    return figure(flops / (peak * rate.share), source, flops / (peak * rate.high), flops / (peak * rate.low))
+    ends = [None if share is None else flops / (peak * share) for share in (rate.high, rate.low)]
+    return figure(flops / (peak * rate.share), source, *ends)
