@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 CPU_SHARE = 0.29
 CPU_SHARE_SOURCE = (
-    "what SmolLM2-135M reached of the best matrix product in bfloat16, by CPU time, on arc_easy and LAMBADA, one core with "
-    "AMX (0.290 and 0.288); two tasks of one model have no spread to speak of"
+    "what SmolLM2-135M reached of the best matrix product in bfloat16, by CPU time, on arc_easy and LAMBADA, on one "
+    "core with AMX (0.290 and 0.288); two tasks of one model have no spread to speak of"
 )
 _MAX_LENGTH = 2048
 """Tokens that a model reads at once where its config does not say; lm-eval's own default."""
