@@ -73,10 +73,9 @@ def _chart(
 ) -> tuple[ET.Element, float]:
     compression, planned = plan.students[0].compression, plan.retained.fit
     group = element("g")
-    sizes = [compression, 1.0, *(one.compression for one in used), *(one.compression for one in (*fit, *own))]
-    kept = [*(one.retention for one in used), *(one.retention for one in own)] + [
-        end for one in fit for end in (one.low, one.high)
-    ]
+    points = [(one.compression, one.retention) for one in used] + [(one.compression, one.retention) for one in own]
+    sizes = [compression, 1.0, *(size for size, _ in points), *(one.compression for one in fit)]
+    kept = [share for _, share in points] + [end for one in fit for end in (one.low, one.high)]
     kept += [end for end in (planned.value, planned.low, planned.high) if end is not None]
     x_axis, y_axis = logarithmic(sizes), linear([100 * one for one in kept] or [0.0, 100.0])
     box = plot_box(
