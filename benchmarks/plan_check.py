@@ -6,9 +6,10 @@ r"""How far a plan's memory and time are from what `distill-eval distill` takes,
         --data local/lm_corpus --output plan_check.md
 
 Every setting is BATCHxLENGTH, with `checkpointing` and `bfloat16` behind a colon. Each training is a process of its
-own; what it held is its largest resident size, less that of a process that only imports the same. A planned step takes
-what `--calibrate` measures, in another process; a measured one is the mean between two optimizer steps of `distill`.
-Both are in seconds of the processor, which do not count what other work on the machine takes.
+own; what it held is its largest resident size, less that of a process that imports the same and reads tokenizers and
+data, but no models. A planned step takes what `--calibrate` measures, in another process; a measured one is the mean
+between two optimizer steps of `distill`. Both are in seconds of the processor, which do not count what other work on
+the machine takes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from distill_eval.distill.data_config import DataConfig
+    from distill_eval.plan.activations import Dtype
     from distill_eval.plan.config import TrainingPlan
 
 STEPS, CALIBRATED, DOCUMENTS = 4, 2, 150
@@ -39,14 +42,14 @@ class Setting(NamedTuple):
     batch_size: int
     length: int
     checkpointing: bool
-    dtype: str
+    dtype: Dtype
 
     @classmethod
     def parse(cls, text: str) -> Setting:
         """E.g. `4x256:checkpointing:bfloat16`."""
         size, *options = text.split(":")
         batch_size, length = size.split("x")
-        dtype = "bfloat16" if "bfloat16" in options else "float32"
+        dtype: Dtype = "bfloat16" if "bfloat16" in options else "float32"
         return cls(int(batch_size), int(length), "checkpointing" in options, dtype)
 
     @property
@@ -70,7 +73,6 @@ class Setting(NamedTuple):
 def train(task: dict[str, Any], setting: Setting) -> dict[str, Any]:
     """A whole `distill`: seconds between its optimizer steps, and the size of a checkpoint."""
     from distill_eval.distill.config import DistillConfig, TrainingConfig
-    from distill_eval.distill.data_config import DataConfig
     from distill_eval.distill.run import run
 
     stamps = stamped_steps()
@@ -86,14 +88,24 @@ def train(task: dict[str, Any], setting: Setting) -> dict[str, Any]:
             steps=STEPS, batch_size=setting.batch_size, dtype=setting.dtype, device="cpu",
             gradient_checkpointing=setting.checkpointing, eval_every=STEPS, save_every=STEPS // 2,
         )  # fmt: skip
-        data = DataConfig(data=task["data"], max_length=setting.length, max_documents=DOCUMENTS, validation_documents=2)
         config = DistillConfig(
-            student=task["student"], teacher=(task["teacher"],), data=data, training=training, output_dir=output
+            student=task["student"],
+            teacher=(task["teacher"],),
+            data=data_config(task, setting),
+            training=training,
+            output_dir=output,
         )
         run(config, argv=[], on_validation=seen, say=lambda line: print(line, file=sys.stderr))
     gaps = [after - before for before, after in pairwise(stamps)]
     del gaps[STEPS // 2 - 1]  # a checkpoint is written between these two
     return {"step_s": statistics.mean(gaps), "checkpoint_bytes": max(checkpoints)}
+
+
+def data_config(task: dict[str, Any], setting: Setting) -> DataConfig:
+    """A few documents."""
+    from distill_eval.distill.data_config import DataConfig
+
+    return DataConfig(data=task["data"], max_length=setting.length, max_documents=DOCUMENTS, validation_documents=2)
 
 
 def stamped_steps() -> list[float]:
@@ -105,16 +117,19 @@ def stamped_steps() -> list[float]:
     return stamps
 
 
-def imports(task: dict[str, Any], setting: Setting) -> dict[str, Any]:
-    """Everything that a training imports, and the data's library."""
-    del task, setting
+def idle(task: dict[str, Any], setting: Setting) -> dict[str, Any]:
+    """All that a training imports and reads before its models: tokenizers and data."""
     import datasets
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer
+    from transformers import AutoModelForCausalLM, Trainer
 
-    from distill_eval.distill import run
+    from distill_eval.distill import data, models, run
+    from distill_eval.schema.model import ModelRef
 
-    used = (datasets, AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, run)
-    return {"names": [one.__name__ for one in used]}
+    teacher, student = (models.locate(ModelRef.parse(task[role]), role=role) for role in ("teacher", "student"))
+    models.check_vocabulary(student, teacher)
+    texts = data.load(data_config(task, setting), student.tokenizer, seed=1234, batch_blocks=setting.batch_size)
+    used = (datasets, AutoModelForCausalLM, Trainer, run)
+    return {"names": [one.__name__ for one in used], "num_rows": len(texts.validation)}
 
 
 def calibrate(task: dict[str, Any], setting: Setting) -> dict[str, Any]:
@@ -125,7 +140,7 @@ def calibrate(task: dict[str, Any], setting: Setting) -> dict[str, Any]:
     step_seconds(
         *configs(task),
         setting.training,
-        "bfloat16" if setting.dtype == "bfloat16" else "float32",
+        setting.dtype,
         "cpu",
         say=lambda line: print(line, file=sys.stderr),
         steps=CALIBRATED,
@@ -133,7 +148,7 @@ def calibrate(task: dict[str, Any], setting: Setting) -> dict[str, Any]:
     return {"step_s": statistics.mean(after - before for before, after in pairwise(stamps))}
 
 
-CHILDREN = {"train": train, "imports": imports, "calibrate": calibrate}
+CHILDREN = {"train": train, "idle": idle, "calibrate": calibrate}
 
 
 def child(text: str) -> None:
@@ -174,7 +189,7 @@ def row(setting: Setting, baseline: int, args: argparse.Namespace) -> str:
         model_sizes(config, "causal", name=name, source=name)
         for name, config in zip(("teacher", "student"), configs(vars(args)), strict=True)
     )
-    planned = peak_memory(teacher, student, setting.training, setting.dtype).peak
+    planned = peak_memory(teacher, student, setting.training, setting.dtype, on_cpu=True).peak
     assert planned is not None
     found = measured("train", setting, args)
     step = measured("calibrate", setting, args)["step_s"]
@@ -203,9 +218,9 @@ def main() -> None:
     if not (args.teacher and args.student and args.data):
         parser.error("give --teacher, --student and --data")
     settings = [Setting.parse(text) for text in args.settings.split(",")]
-    baseline = measured("imports", settings[0], args)["peak_bytes"]
+    baseline = measured("idle", settings[0], args)["peak_bytes"]
     lines = [
-        f"Imports alone: {baseline / 1e6:,.0f} MB.",
+        f"Without models: {baseline / 1e6:,.0f} MB.",
         "",
         "| setting | planned MB | held MB | error | calibrated s per step | trained s per step | error | checkpoint |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",

@@ -13,12 +13,11 @@ from distill_eval.evaluate.options import EvaluateOptions
 from distill_eval.gate.options import CiOptions, GateOptions
 from distill_eval.record import record
 from distill_eval.schema.model import ModelRef
+from distill_eval.schema.retention import DEFAULT_LEVEL, DEFAULT_MIN_RETENTION
 
 if TYPE_CHECKING:
     from distill_eval.schema.retention import Criterion
 
-DEFAULT_MIN_RETENTION = 0.95
-DEFAULT_LEVEL = 0.95
 NONE = "none"
 """Stands in --baseline for a student that has none."""
 

@@ -27,14 +27,15 @@ class Done(NamedTuple):
 
 
 def bench(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None]) -> Done:
-    """Measure, and write `bench.json` and `bench.md` beside `timings.parquet`.
+    """Measure, and write `bench.json` and `bench.md` beside `timings.parquet`; never a text beside another's facts.
 
     Raises:
         DistillEvalError: see `distill_eval.bench.run.run`.
     """
     from distill_eval.bench import run as stage
+    from distill_eval.report import bench as report
     from distill_eval.report.sections import short_names
-    from distill_eval.store import write_atomic
+    from distill_eval.store import remove, write_atomic
 
     folder, ended = config.output_dir.expanduser(), None
     if config.from_timings is not None:
@@ -52,6 +53,7 @@ def bench(config: BenchConfig, *, argv: Sequence[str], say: Callable[[str], None
             config = replace(config, model=found.models)  # checks the number of --engine again
         require(bool(config.model), "--endpoint needs the models' names there, e.g. --model NAME")
         run, ended = stage.run(config, argv=argv, say=say, names=short_names)
+    remove([folder / report.TEXT])
     write_atomic(folder / stage.ARTIFACT, to_json(run))
     return Done(run, describe(run, folder), ended)
 

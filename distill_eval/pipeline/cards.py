@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from distill_eval.pipeline import licenses
 from distill_eval.pipeline.gathered import Gathered
+from distill_eval.pipeline.joined import common
 from distill_eval.report import card
 from distill_eval.report.card_metadata import FOLDER as RESULTS
 from distill_eval.report.card_metadata import base
@@ -78,9 +79,10 @@ def lineage(found: Gathered, name: str) -> Lineage:
     training = None if trained is None else found.trainings.get(trained)
     init = None
     if training is not None:
-        begun = _last(training.student.name)
-        beside = (one for where, one in found.students.items() if _last(posixpath.dirname(where)) == begun)
-        init = next(beside, None) or _made(found, found.students, trained or name)
+        begun = training.student.name
+        beside = [where for where in found.students if _last(posixpath.dirname(where)) == _last(begun)]
+        nearest = max(beside, key=lambda where: common(posixpath.dirname(where), begun), default=None)
+        init = found.students[nearest] if nearest else _made(found, found.students, trained or name)
     elif trained is not None:
         init = _made(found, found.students, trained)
     return Lineage(export=export, quant=quant, training=training, init=init)

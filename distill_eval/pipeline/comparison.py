@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from distill_eval.compare_config import NONE, CompareConfig
-from distill_eval.errors import UsageError
+from distill_eval.errors import UsageError, require
 from distill_eval.gate.options import CiOptions
 from distill_eval.pipeline import told
 from distill_eval.pipeline.adaptive import check_bounded, evaluate_until_decided
 from distill_eval.pipeline.parity import Unquantized, measure_parity, plan_parity
+from distill_eval.pipeline.report import ARTIFACT as REPORT
 from distill_eval.pipeline.samples import file_name, roles
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
@@ -141,6 +142,11 @@ def _writable_folder(config: CompareConfig) -> Path:
 
     told.check(config.ci)
     folder = config.output_dir.expanduser()
+    require(
+        not (folder / REPORT).exists(),
+        f"--output-dir {folder} holds a report of several runs ({REPORT}), whose report.md this would replace: name "
+        f"another folder, e.g. --output-dir {folder / 'retention'}",
+    )
     check_folder(folder)
     return folder
 

@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from distill_eval.compare_config import DEFAULT_LEVEL, DEFAULT_MIN_RETENTION
 from distill_eval.errors import require
 from distill_eval.gate.facts import Compared, Facts, compared
 from distill_eval.gate.judge import judge, own_rule
 from distill_eval.pipeline.gathered import Gathered, decided
 from distill_eval.report.decision import unasked
 from distill_eval.schema.gate import KEPT, Rule, RuleResult, overall
-from distill_eval.schema.retention import Criterion, Entry
-
-DEFAULT = Criterion(min_retention=DEFAULT_MIN_RETENTION, margin=None, level=DEFAULT_LEVEL)
-"""What is asked of students that no comparison has judged: so that a gate never passes without one."""
+from distill_eval.schema.retention import DEFAULT, Entry, Retention, worst
 
 
 def gated(found: Gathered, rules: Sequence[Rule]) -> Gathered:
@@ -40,9 +36,14 @@ def _by_rules(found: Gathered, students: Sequence[Facts], results: Sequence[Rule
     kept = [result for result in results if result.rule.name in KEPT]
     by_student = {one.student: [result for result in kept if result.student == one.student] for one in students}
     own = {one.student: own_rule(one.criterion) for one in students if one.criterion is not None}
-    entries = {
-        name: [_judged(entry, by_student.get(name, ()), own.get(name)) for entry in some]
-        for name, some in found.entries.items()
+
+    def judged(entry: Entry, name: str) -> Entry:
+        return _judged(entry, by_student.get(name, ()), own.get(name)) if entry.primary else entry
+
+    entries = {name: [judged(entry, name) for entry in some] for name, some in found.entries.items()}
+    retentions = {
+        where: _retold(one, [judged(entry, found.names[entry.student_ref]) for entry in one.entries])
+        for where, one in found.retentions.items()
     }
     variants = tuple(
         replace(row, verdict=overall(by_student[row.name]))
@@ -50,7 +51,20 @@ def _by_rules(found: Gathered, students: Sequence[Facts], results: Sequence[Rule
         else row
         for row in found.report.variants
     )
-    return found._replace(report=replace(found.report, variants=variants), entries=entries)
+    return found._replace(report=replace(found.report, variants=variants), entries=entries, retentions=retentions)
+
+
+def _retold(retention: Retention, entries: Sequence[Entry]) -> Retention:
+    """The comparison with these entries, and each student's verdict by them."""
+    primary = [entry for entry in entries if entry.primary]
+    verdicts = tuple(
+        replace(
+            one,
+            verdict=worst([entry.verdict for entry in primary if entry.student_ref == one.student_ref]) or one.verdict,
+        )
+        for one in retention.verdicts
+    )
+    return replace(retention, entries=tuple(entries), verdicts=verdicts)
 
 
 def _judged(entry: Entry, kept: Sequence[RuleResult], own: Rule | None) -> Entry:
@@ -65,8 +79,9 @@ def _judged(entry: Entry, kept: Sequence[RuleResult], own: Rule | None) -> Entry
 def facts(found: Gathered) -> list[Facts]:
     """Each student's measurements, from whichever artifacts have them.
 
-    One that no comparison has judged is asked for what the first comparison asks of the others, or by default; one of
-    these that taught another is an assistant of a chain, and is not asked for anything.
+    One that no comparison has judged is asked for what the first comparison asks of the others, or by default, so that
+    a gate never passes without one. A classifier is judged by what its training counted, by default. One that was not
+    judged and taught another is an assistant of a chain, and is not asked for anything.
     """
     kept: dict[str, dict[str, Compared]] = {}
     for retention in found.retentions.values():
@@ -74,6 +89,8 @@ def facts(found: Gathered) -> list[Facts]:
             tasks = kept.setdefault(found.names[student.ref], {})
             for one in compared(retention, student.ref):
                 tasks.setdefault(one.entry.task, one)
+    for name, entries in found.entries.items():
+        kept.setdefault(name, {entry.task: Compared(entry, DEFAULT) for entry in entries})
     criterion = next((retention.criterion for retention in found.retentions.values()), DEFAULT)
     taught = _that_taught(found)
     return [

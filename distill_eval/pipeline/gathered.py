@@ -76,9 +76,10 @@ def put_together(collected: Collected, *, provenance: Provenance) -> Gathered:
     artifacts, foreign = collected
     models = named(artifacts)
     benches = of(artifacts, BenchRun)
-    load = table_load(benches)
     entries = entries_by_student(artifacts, models)
-    variants = with_frontier(rows(artifacts, models, entries), load)
+    made = rows(artifacts, models, entries)
+    load = table_load(benches) or next((speed.load for row in made for speed in row.speeds), None)
+    variants = with_frontier(made, load)
     report = Report(
         verdict="",
         ship=None,

@@ -15,6 +15,7 @@ from distill_eval.pipeline.plan import Step, steps
 from distill_eval.pipeline.stages import Place, Tools, check_ready, run_step
 from distill_eval.pipeline.state import MANIFEST, RECIPE, State, look, read_run, set_aside
 from distill_eval.pipeline.training import CurvesConfig, curves
+from distill_eval.pipeline.without import without
 from distill_eval.provenance import collect, hardware
 from distill_eval.recipe import Recipe
 from distill_eval.record import to_json
@@ -47,6 +48,7 @@ class Job:
         self.steps = steps(recipe)
         self.stages: dict[str, StageRun] = {}
         self.failed: list[tuple[Step, DistillEvalError]] = []
+        self.smaller: list[Step] = []  # run without a variant that is not there
         self.provenance: Provenance | None = None
         self.began = time.monotonic()
 
@@ -98,18 +100,22 @@ class Job:
         return before
 
     def run(self, outlook: Outlook) -> RecipeRun:
-        """Run every step that is not done and whose needs are."""
+        """Run every step that is not done and whose needs are; measurements go on without a lost variant."""
         before = self._begin()
         for place, step in enumerate(self.steps, start=1):
             missing = self._missing(step)
             title = f"[{place}/{len(self.steps)}] {step.name}"
-            if missing:
+            left = without(step, [other for other in self.steps if other.name in missing])
+            if left is None:
                 self.tools.say(f"{title}: not run, it needs {', '.join(missing)}")
                 self._record(step, status="not run")
                 continue
+            if missing:
+                self.tools.say(f"{title}: without what is not there: {', '.join(missing)}")
+                self.smaller.append(step)
             rest = outlook.seconds([other.name for other in self.steps[place - 1 :]])
             self.tools.stage(Place(place, len(self.steps), step.name, rest))
-            self._step(step, title, "" if rest is None else f" (about {rest:.0f} s to the end of the run)")
+            self._step(left, title, "" if rest is None else f" (about {rest:.0f} s to the end of the run)")
         if self.failed:
             self._stop()
         self._draw()
@@ -192,6 +198,8 @@ class Job:
         step, error = self.failed[0]
         stopped = [name for name, stage in self.stages.items() if stage.status == "not run"]
         after = f" Not run: {', '.join(stopped)}." if stopped else ""
+        if self.smaller:
+            after += f" Run without it: {', '.join(step.name for step in self.smaller)}."
         others = "".join(f" {other.name} failed too: {why}." for other, why in self.failed[1:])
         failure = StageError(
             f"{step.name} failed: {error}.{others}{after} What was finished is kept in "

@@ -50,6 +50,11 @@ class Model(NamedTuple):
         return self.mentions[0].refs[0]
 
     @property
+    def refs(self) -> tuple[str, ...]:
+        """Every name that it has."""
+        return tuple(ref for mention in self.mentions for ref in mention.refs)
+
+    @property
     def role(self) -> Role:
         """Teacher where any artifact says so; else what the first one takes it for."""
         roles = [mention.role for mention in self.mentions if mention.role is not None]
@@ -103,7 +108,7 @@ def _place(mention: Mention, models: Sequence[Model], rivals: Sequence[Mention])
 
 def _nearness(mention: Mention, model: Model) -> int:
     """How many parts from their ends the names have in common."""
-    return max(_common(ref, name) for ref in mention.refs for name in _names(model))
+    return max(common(ref, name) for ref in mention.refs for name in _names(model))
 
 
 def normal(ref: str) -> str:
@@ -115,7 +120,7 @@ def _names(model: Model) -> set[str]:
     return {normal(ref) for mention in model.mentions for ref in mention.refs}
 
 
-def _common(one: str, other: str) -> int:
+def common(one: str, other: str) -> int:
     """How many parts of two paths are the same, from their ends; a revision tells nothing apart that has none."""
     parts, others = (normal(ref).split("/")[::-1] for ref in (one, other))
     if "@" not in parts[0] or "@" not in others[0]:

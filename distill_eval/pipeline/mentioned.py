@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from distill_eval.errors import ArtifactError, NotComparableError, boundary
 from distill_eval.pipeline.collect import SCHEMAS, Artifact, of
-from distill_eval.pipeline.joined import Mention, Model, join, normal
+from distill_eval.pipeline.joined import SURE, Mention, Model, common, join, normal
 from distill_eval.report.sections import short_names
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
@@ -26,7 +27,7 @@ class Named(NamedTuple):
     """The models of a report."""
 
     models: dict[str, Model]
-    """By short name, the teacher first."""
+    """By short name, the teacher first; without assistants that nothing measured."""
     names: dict[str, str]
     """From every name that an artifact has for a model to its short name."""
     made: dict[str, str]
@@ -52,11 +53,33 @@ def named(artifacts: Sequence[Artifact]) -> Named:
     short = short_names([model.ref for model in models])
     by_name = {short[model.ref]: model for model in models}
     every = [(name, mention) for name, model in by_name.items() for mention in model.mentions]
+    taught = _assistants(by_name, artifacts)
     return Named(
-        models=by_name,
+        models={name: model for name, model in by_name.items() if name not in taught},
         names={ref: name for name, mention in every for ref in mention.refs},
         made={mention.where: name for name, mention in every},
     )
+
+
+def _assistants(models: Mapping[str, Model], artifacts: Sequence[Artifact]) -> set[str]:
+    """Models of which only their own artifacts tell, and by which others of the report were trained.
+
+    They are steps on the way and nobody meant to ship them; one that was measured stands in the table.
+    """
+    measured = {one.where for one in artifacts if isinstance(one.record, Retention | Fidelity | BenchRun)}
+    teachers = {str(teacher) for run in of(artifacts, DistillRun).values() for teacher in run.teachers}
+    return {
+        name
+        for name, model in models.items()
+        if model.role == "student"
+        and not any(mention.where in measured for mention in model.mentions)
+        and any(_is_same(ref, teacher) for ref in model.refs for teacher in teachers)
+    }
+
+
+def _is_same(ref: str, other: str) -> bool:
+    """Whether two names are of one model beyond doubt."""
+    return normal(ref) == normal(other) or common(ref, other) >= SURE
 
 
 def _mentions(one: Artifact, artifacts: Sequence[Artifact]) -> Iterator[Mention]:
@@ -98,14 +121,15 @@ def _folders(one: Artifact) -> tuple[str, ...]:
 
 
 def output_of(one: Artifact) -> str | None:
-    """The output folder in the command that made an artifact; `None` where a whole recipe made it."""
+    """The output folder in the command that made an artifact; `None` where a whole recipe or chain made it."""
     with boundary(ArtifactError, f"{one.file}: the command that made it cannot be read"):
         words = shlex.split(one.record.provenance.command)
     if len(words) < 2 or words[1] != SCHEMAS[one.kind].verb:
         return None
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    found = [word.partition("=")[2] or after for word, after in pairs if word.partition("=")[0] == "--output-dir"]
-    return found[-1] if found else None
+    pairs = [(word.partition("=")[0], word.partition("=")[2] or after) for word, after in pairwise([*words, ""])]
+    if any(option == "--chain" for option, _ in pairs):
+        return None
+    return next((value for option, value in reversed(pairs) if option == "--output-dir"), None)
 
 
 def _trained(one: Artifact, artifacts: Sequence[Artifact]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill_eval.errors import ModelError, require
 from distill_eval.record import to_json
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from distill_eval.plan.quality import OwnRun
     from distill_eval.report.plan_chart import Expected
     from distill_eval.schema.plan import Figure, Hardware, ModelSizes, Plan
-    from distill_eval.schema.student import Shape
     from distill_eval.store import Store
     from distill_eval.student.teacher import Teacher
 
@@ -66,7 +65,7 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     student, fine_tuned = students[0], teacher.kind == "classifier"
     kept = retained(student.compression, config.method, own_runs(config), fine_tuned=fine_tuned)
     tokens = _tokens(config, kept.tokens)
-    utilisation = _utilisation(config, hardware, teacher, (sizes, student.sizes), say)
+    utilisation = _utilisation(config, hardware, teacher, sizes, student.sizes, say)
     training = training_figures(sizes, student.sizes, config, hardware, utilisation, tokens)
     tasks = evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say)
     return Plan(
@@ -179,10 +178,11 @@ def _utilisation(
     config: PlanConfig,
     hardware: Hardware,
     teacher: Teacher,
-    sizes: tuple[ModelSizes, ModelSizes],
+    sizes: ModelSizes,
+    student: ModelSizes,
     say: Callable[[str], None],
 ) -> Figure:
-    """As given or assumed, or measured here in a short training of the student's shape."""
+    """As given, as a short training measures it, or assumed."""
     from distill_eval.plan.training import assumed_utilisation
 
     if not config.training.calibrate:
@@ -190,14 +190,10 @@ def _utilisation(
     from distill_eval.plan.calibrate import Side, calibrate
     from distill_eval.student.fresh import resized
 
-    shape = sizes[1].shape
-    require(
-        shape is not None,
-        f"--calibrate trains a student, which a plan can make of a known architecture alone, not of a "
-        f"{sizes[1].architecture}: give the share with --utilisation, e.g. 0.35",
-    )
-    student = resized(teacher.config, teacher.architecture, cast("Shape", shape))
-    return calibrate(Side(teacher.config, sizes[0]), Side(student, sizes[1]), config, hardware, say=say)
+    architecture = teacher.architecture
+    assert student.shape is not None  # it has the teacher's architecture
+    made = resized(teacher.config, architecture, student.shape)
+    return calibrate(Side(teacher.config, sizes), Side(made, student), config, hardware, say=say)
 
 
 # ---- the chart's curve

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from distill_eval.pipeline.classified import classified, remarks_on_labels
 from distill_eval.pipeline.collect import Artifact, of
 from distill_eval.pipeline.mentioned import Named
 from distill_eval.pipeline.speeds import apart, benched
+from distill_eval.recipe.known import VARIANTS
 from distill_eval.report import numbers
 from distill_eval.report.bench_rows import speedup
 from distill_eval.report.decision import unasked
@@ -48,6 +50,7 @@ def remarks(
         *_of_benches(artifacts, named, load),
         *_on_two_engines(artifacts, named),
         *_of_models(artifacts, named),
+        *remarks_on_labels(classified(artifacts, named)),
         *_other_engines(rows),
         *_joined_by_name(named),
         *_several_commits(artifacts),
@@ -68,12 +71,14 @@ def _merged(found: Sequence[Finding]) -> list[Finding]:
 
 
 def _unfinished(artifacts: Sequence[Artifact]) -> Iterator[Finding]:
+    """What the recipe has and the report has not: of a variant under its name."""
     for where, run in of(artifacts, RecipeRun).items():
         for stage in run.stages:
             if stage.status != "done" and stage.name != REPORT:
                 why = f": {stage.error}" if stage.error else ""
                 text = f"The stage {stage.name} of {where} is {stage.status}{why}"
-                yield Finding(weight="high", subject="run", text=f"{text.rstrip('.')}.")
+                variant = stage.name.partition(" ")[2] if stage.stage in VARIANTS else ""
+                yield Finding(weight="high", subject=variant or "run", text=f"{text.rstrip('.')}.")
 
 
 def _on_other_tasks(entries: Mapping[str, Sequence[Entry]]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from distill_eval.errors import require
+from distill_eval.pipeline.newest import RETENTION
 from distill_eval.record import to_json
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ def report(config: ReportConfig, *, argv: Sequence[str]) -> Done:
         folder.resolve() not in taken,
         f"--output-dir {folder} is a folder that the report is made of, whose own report.md it would replace: name "
         f"another, e.g. --output-dir {folder / 'report'}",
+    )
+    require(
+        not (folder / RETENTION).exists(),
+        f"--output-dir {folder} holds a comparison ({RETENTION}), whose report.md this would replace: name another "
+        f"folder, e.g. --output-dir {folder / 'report'}",
     )
     check_folder(folder)
     path, text = folder / scorecard.TEXT, scorecard.render(found)

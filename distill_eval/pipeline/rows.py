@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from distill_eval.errors import NotComparableError
 from distill_eval.pipeline.averaged import average
+from distill_eval.pipeline.classified import as_classifier, classified, entries_of
 from distill_eval.pipeline.collect import Artifact, of
 from distill_eval.pipeline.mentioned import Named
 from distill_eval.pipeline.speeds import Benched, benched, speeds
@@ -46,11 +47,12 @@ def rows(artifacts: Sequence[Artifact], named: Named, entries: Mapping[str, Sequ
     Raises:
         NotComparableError: two artifacts say different things of one model.
     """
-    measured = benched(of(artifacts, BenchRun), named)
+    measured, labeled = benched(of(artifacts, BenchRun), named), classified(artifacts, named)
     found: list[Variant] = []
     for name in named.models:
         bench = measured.get(name)
-        row = _without_speed(name, artifacts, named, entries)
+        verdict = worst([entry.verdict for entry in entries.get(name, ())])
+        row = as_classifier(_without_speed(name, artifacts, named, entries), labeled, verdict)
         found.append(_with_reasons(_with_ratio(_timed(row, bench, named.teacher), found), bench))
     return tuple(found)
 
@@ -130,14 +132,16 @@ def facts_of(name: str, artifacts: Sequence[Artifact], named: Named) -> ModelFac
 
 
 def entries_by_student(artifacts: Sequence[Artifact], named: Named) -> dict[str, list[Entry]]:
-    """By short name, the primary entries of all comparisons of a student, each task once.
+    """By short name, the primary entries of all comparisons of a student, each task once; a classifier's accuracy.
 
     Raises:
+        ArtifactError: the counts of a classifier's training do not go together.
         NotComparableError: two comparisons have the same task with different results, or judge by different criteria.
     """
     retentions = of(artifacts, Retention)
     found = {name: _entries_of(name, retentions, named) for name in named.models}
-    return {name: entries for name, entries in found.items() if entries}
+    compared = {name: entries for name, entries in found.items() if entries}
+    return entries_of(classified(artifacts, named), named) | compared
 
 
 def _entries_of(name: str, retentions: dict[str, Retention], named: Named) -> list[Entry]:

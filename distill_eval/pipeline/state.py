@@ -29,7 +29,8 @@ def look(step: Step, before: StageRun | None, inputs: Mapping[str, str | None], 
     if before is None or before.num_attempts == 0:
         return State("begin")
     if before.config_digest != step.config_digest:
-        return State("begin", "its options changed")
+        others = before.input_digests.keys() != inputs.keys()
+        return State("begin", "what it reads changed" if others else "its options changed")
     if not same(before.input_digests, dict(inputs)):
         apart = [name for name in inputs if not same(_only(before.input_digests, name), _only(inputs, name))]
         return State("begin", f"{', '.join(apart) or 'what it reads'} changed")

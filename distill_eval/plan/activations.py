@@ -30,6 +30,8 @@ class Kept(NamedTuple):
     once: int
     length: int
     """Tokens of a row: the mask of packed documents, in every layer."""
+    end: int = 8
+    """Channels of the residual stream behind the last layer: what the final norm saves."""
 
 
 _LLAMA = (Kept(24, 16, 0, 16, 4, 0, 8, 4), Kept(26, 8, 0, 8, 4, 0, 8, 2))
@@ -39,13 +41,13 @@ KEPT: dict[str, tuple[Kept, Kept]] = {
     "MistralForCausalLM": _LLAMA,
     "Qwen2ForCausalLM": _LLAMA,
     "Qwen3ForCausalLM": _QK_NORM,
+    "GPTNeoXForCausalLM": (Kept(40, 0, 0, 8, 4, 0, 16, 4, 4), Kept(22, 0, 0, 4, 4, 0, 16, 2, 4)),
     "Gemma3ForCausalLM": (Kept(40, 24, 8, 16, 8, 4, 16, 4), Kept(42, 16, 8, 8, 8, 4, 16, 2)),
 }
-"""By architecture: in float32, and in bfloat16 autocast."""
+"""By architecture: in float32, and in bfloat16 autocast. Of GPT-NeoX queries, keys and values are as wide as the hidden
+size, and counted with it. Those with dropout keep masks of it besides, other ones on each device: they are not here."""
 _STREAM = 4
 """Bytes of a channel of the residual stream, which is float32 under autocast too."""
-_ENDS = 2
-"""Times the residual stream behind the last layer: what the final norm saves."""
 
 
 def layer_bytes(sizes: ModelSizes, dtype: Dtype, *, batch_size: int, length: int) -> int | None:
@@ -77,6 +79,6 @@ def activation_bytes(
     layer = layer_bytes(sizes, dtype, batch_size=batch_size, length=length)
     if layer is None or sizes.shape is None:
         return None
-    stream = _STREAM * sizes.shape.hidden_size * batch_size * length
-    layers = sizes.shape.num_layers
-    return (layers * stream + layer if checkpointing else layers * layer) + _ENDS * stream
+    tokens, hidden, layers = batch_size * length, sizes.shape.hidden_size, sizes.shape.num_layers
+    end = KEPT[sizes.architecture][dtype == "bfloat16"].end * hidden * tokens
+    return end + (layers * _STREAM * hidden * tokens + layer if checkpointing else layers * layer)

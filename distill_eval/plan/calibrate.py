@@ -90,7 +90,7 @@ def _without_teacher(
         ModelError: it does not fit either.
     """
     free = _free_bytes(device)
-    parts = peak_memory(teacher, student, training, dtype)
+    parts = peak_memory(teacher, student, training, dtype, on_cpu=device == "cpu")
     if training.teacher_source == "cached":
         return ", without a teacher, as it is cached"
     live = teacher.weight_bytes["bf16"] - teacher.weight_bytes.get(training.teacher_source, 0)

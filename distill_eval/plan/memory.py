@@ -28,7 +28,13 @@ class Memory(NamedTuple):
 
 
 def peak_memory(
-    teacher: ModelSizes, student: ModelSizes, config: TrainingPlan, dtype: Dtype, *, num_devices: int = 1
+    teacher: ModelSizes,
+    student: ModelSizes,
+    config: TrainingPlan,
+    dtype: Dtype,
+    *,
+    num_devices: int = 1,
+    on_cpu: bool = False,
 ) -> Memory:
     """What is held at most while a student is trained.
 
@@ -48,7 +54,7 @@ def peak_memory(
         length=config.max_length,
         checkpointing=config.gradient_checkpointing,
     )
-    logits = logits_bytes(student, config, dtype, on_cpu=not half)
+    logits = logits_bytes(student, config, dtype, on_cpu=on_cpu)
     teacher_bytes = _teacher_bytes(teacher, config.teacher_source, tokens)
     head = FLOAT * head_parameters(student)
     tied = student.kv_cache is not None and not student.parts.head

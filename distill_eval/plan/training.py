@@ -68,7 +68,14 @@ def training_figures(
         utilisation: Share of the peak FLOP/s, with its spread.
         tokens: That the student is trained on.
     """
-    parts = peak_memory(teacher, student, config.training, training_dtype(hardware), num_devices=hardware.num_devices)
+    parts = peak_memory(
+        teacher,
+        student,
+        config.training,
+        training_dtype(hardware),
+        num_devices=hardware.num_devices,
+        on_cpu=hardware.name == CPU,
+    )
     return (
         _figure("tokens", tokens, "tokens", "--tokens, or what the classic rule asks for"),
         *_memory_figures(parts, student, config.training, hardware),

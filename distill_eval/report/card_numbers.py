@@ -11,7 +11,7 @@ from distill_eval.report.rows import View, columns, value_cell
 from distill_eval.report.sections import with_notes
 from distill_eval.report.subject import Subject
 from distill_eval.report.table import Cell, Column, grid
-from distill_eval.report.verdict import criterion
+from distill_eval.report.verdict import asked
 from distill_eval.schema.report import Speed, Variant
 from distill_eval.schema.retention import Entry, Estimate, Retention
 
@@ -26,7 +26,7 @@ def kept(subject: Subject) -> list[str]:
     comparisons: dict[int, tuple[Retention, list[Entry]]] = {}
     for retention, entry in subject.entries():
         comparisons.setdefault(id(retention), (retention, []))[1].append(entry)
-    parts += [_tasks(retention, entries) for retention, entries in comparisons.values()]
+    parts += [_tasks(run, entries, asked(run, subject.report)) for run, entries in comparisons.values()]
     parts = [part for part in parts if part]
     return ["\n\n".join(["## What it kept of its teacher", *parts])] if parts else []
 
@@ -55,15 +55,15 @@ def _nats(found: Estimate) -> Cell:
     return Cell(f"{NATS.show(found.value)} +- {NATS.show(found.stderr)}")
 
 
-def _tasks(retention: Retention, entries: list[Entry]) -> str:
+def _tasks(retention: Retention, entries: list[Entry], rule: str) -> str:
     view = View(show=escape.text, labels={})
     table = columns(entries, view, level=retention.criterion.level)
     level = numbers.round_percent(retention.criterion.level)
-    rule = (
+    how = (
         f"lm-eval {escape.text(retention.manifest.lm_eval_version)}, both models on the same documents. PASS: the "
-        f"whole {level} interval shows {criterion(retention)}; FAIL: none of it does; INCONCLUSIVE: some of it."
+        f"whole {level} interval shows {escape.text(rule)}; FAIL: none of it does; INCONCLUSIVE: some of it."
     )
-    return with_notes(grid([table[key] for key in COLUMNS])) + "\n\n" + rule
+    return with_notes(grid([table[key] for key in COLUMNS])) + "\n\n" + how
 
 
 def speed(subject: Subject) -> list[str]:

@@ -54,15 +54,20 @@ def measures(others: Mapping[str, Measure]) -> dict[str, Measure]:
     return {"accuracy": ("accuracy", numbers.percent), "macro_f1": ("macro F1", numbers.percent)} | named
 
 
-def sections(run: DistillRun) -> list[str]:
-    """The same table in `training.md`; nothing for a language model."""
+def sections(run: DistillRun, name: str = "The classifier") -> list[str]:
+    """The same table in markdown; nothing for a language model.
+
+    Args:
+        run: The training.
+        name: Of the classifier, for the heading.
+    """
     found = run.classification
     if found is None:
         return []
     columns = dict(zip(HEADINGS, map(list, zip(*_rows(found), strict=True)), strict=True))
     columns[HEADINGS[0]] = [escape.text(name) for name in columns[HEADINGS[0]]]
     notes = "\n".join(f"- {escape.text(note)}" for note in _notes(found))
-    heading = f"## The classifier on {found.student.num_texts:,} texts: {escape.text(found.measured_on)}"
+    heading = f"## {name} on {found.student.num_texts:,} texts: {escape.text(found.measured_on)}"
     return [f"{heading}\n\n{plain_table(columns, numeric=frozenset(HEADINGS[1:]))}\n\n{notes}"]
 
 

@@ -8,7 +8,7 @@ from distill_eval.report import numbers
 from distill_eval.report.bench_rows import SLOWER, speedup
 from distill_eval.report.frontier import choose, passing, speed_at, status, worth
 from distill_eval.schema.gate import RuleResult
-from distill_eval.schema.report import Variant
+from distill_eval.schema.report import Speed, Variant
 from distill_eval.schema.retention import Entry, Estimate
 
 MAX_NAMED = 3
@@ -59,8 +59,18 @@ def _worth(row: Variant, teacher: Variant, load: str | None) -> str:
     speed = speed_at(row, load)
     if speed is not None and speed.speedup is not None:
         at.append(f"{speedup(speed.speedup)} the throughput at {load}")
-    missing = "" if speed is not None and speed.speedup is not None else "; its speed was not measured"
+    missing = "" if speed is not None and speed.speedup is not None else _unknown_speed(speed, speed_at(teacher, load))
     return f"keeps {_kept(row, teacher)}" + (f", at {' and '.join(at)}" if at else "") + missing
+
+
+def _unknown_speed(speed: Speed | None, teachers: Speed | None) -> str:
+    """What is known where a speedup is not."""
+    if speed is None or speed.latency_p50_ms is None:
+        return "; its speed was not measured"
+    beside = ""
+    if teachers is not None and teachers.latency_p50_ms is not None:
+        beside = f" (the teacher {numbers.fixed(teachers.latency_p50_ms, 1)} ms)"
+    return f"; one text takes it {numbers.fixed(speed.latency_p50_ms, 1)} ms{beside}, in the median"
 
 
 def _kept(row: Variant, teacher: Variant) -> str:

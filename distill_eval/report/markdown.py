@@ -9,7 +9,7 @@ from distill_eval.report.rows import View, columns, labels, ordered
 from distill_eval.report.sections import findings, folded, part, plain_table, settings_table, versions, with_notes
 from distill_eval.report.table import grid
 from distill_eval.schema.gate import RuleResult
-from distill_eval.schema.retention import Entry, Retention, TaskFacts
+from distill_eval.schema.retention import Entry, Retention, StudentVerdict, TaskFacts
 
 ALWAYS = (
     "task",
@@ -63,6 +63,16 @@ def short(retention: Retention, rules: Sequence[RuleResult] = ()) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def grounds(retention: Retention, decision: StudentVerdict) -> str:
+    """What a verdict rests on, and what distillation bought where there is a baseline."""
+    pairs = bought.held([entry for entry in retention.entries if entry.student_ref == decision.student_ref])
+    told = [
+        verdict.grounds(retention, decision, escape.name),
+        *([bought.sentence(pairs, escape.name)] if pairs else []),
+    ]
+    return " ".join(told)
+
+
 def _gate(rules: Sequence[RuleResult]) -> list[str]:
     return [gate.section(rules)] if rules else []
 
@@ -77,11 +87,7 @@ def _verdicts(retention: Retention, view: View) -> str:
     quotes = []
     for decision in retention.verdicts:
         student = escape.name(view.labels.get(decision.student_ref, decision.student_ref))
-        grounds = verdict.grounds(retention, decision, escape.name)
-        pairs = bought.held([entry for entry in retention.entries if entry.student_ref == decision.student_ref])
-        if pairs:
-            grounds += f" {bought.sentence(pairs, escape.name)}"
-        quotes.append(f"> **{verdict.headline(decision, student)}** {grounds}")
+        quotes.append(f"> **{verdict.headline(decision, student)}** {grounds(retention, decision)}")
     level = numbers.round_percent(retention.criterion.level)
     rule = (
         f"Criterion, on every task: {verdict.criterion(retention)}. PASS: the whole {level} interval meets it. "

@@ -22,17 +22,18 @@ def how_to_repeat(report: Report, retentions: Mapping[str, Retention], made: Map
         retentions: The comparisons, by where they were found.
         made: How each artifact was made, by where it was found.
     """
-    in_order = sorted(report.sources, key=lambda source: IN_ORDER.index(source.kind))
-    commands = list(dict.fromkeys(source.command for source in in_order if source.command))
-    sections = [
-        "## How to repeat this",
-        escape.code_block("\n".join([*commands, report.provenance.command]), language="sh"),
-    ]
+    sections = ["## How to repeat this", escape.code_block("\n".join(commands(report)), language="sh")]
     if report.recipe is not None:
         sections += ["The recipe:", escape.code_block(report.recipe.rstrip("\n"), language="toml")]
     artifacts = folded(plain_table(_escaped(sources(report, made))), len(report.sources))
     sections += [artifacts, *_conditions(retentions), plain_table(_escaped(versions(made.values())))]
     return sections
+
+
+def commands(report: Report) -> list[str]:
+    """What was typed, in the order in which artifacts are made; the report's own command is the last."""
+    in_order = sorted(report.sources, key=lambda source: IN_ORDER.index(source.kind))
+    return [*dict.fromkeys(source.command for source in in_order if source.command), report.provenance.command]
 
 
 def sources(report: Report, made: Mapping[str, Provenance]) -> dict[str, list[str]]:

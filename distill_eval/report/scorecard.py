@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 
-from distill_eval.report import bench_rows, escape, fidelity, gate, markdown, numbers, planned, verdict
+from distill_eval.report import bench_rows, classifier, escape, fidelity, gate, markdown, numbers, planned, verdict
 from distill_eval.report.decision import headline
 from distill_eval.report.frontier import beaten_by, point, speed_at
 from distill_eval.report.grounds import Entries, Grounds
@@ -16,6 +16,7 @@ from distill_eval.report.scores import columns, missing
 from distill_eval.report.sections import findings, plain_table, with_notes
 from distill_eval.report.table import Cell, Column, grid
 from distill_eval.schema.bench import BenchRun
+from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.report import Report, Variant
 from distill_eval.schema.retention import Entry, Retention
@@ -34,6 +35,7 @@ def render(found: Grounds) -> str:
         *_frontier(report),
         *_speed(found.benches),
         *_fidelity(found.fidelities, names),
+        *_classifiers(found.trainings),
         *planned.section(found.checks),
         *section(makings, found.models, names),
         *_details(found.retentions, names),
@@ -68,7 +70,7 @@ def _verdict(report: Report) -> str:
 
 
 def _criterion(report: Report, retentions: Mapping[str, Retention]) -> list[str]:
-    told = verdict.criteria(retentions.values(), report.gate)
+    told = verdict.criteria(retentions.values(), report)
     return [escape.text(told)] if told else []
 
 
@@ -188,6 +190,12 @@ def _fidelity(fidelities: Mapping[str, Fidelity], names: Mapping[str, str]) -> l
         f"{fidelity.measured_on(run)}\n\n{fidelity.summary(run, dict(names))}"
         for run in fidelities.values()
     ]
+
+
+def _classifiers(trainings: Mapping[str, DistillRun]) -> list[str]:
+    """What trainings measured of classifiers beside their teachers."""
+    taught = {name: run for name, run in trainings.items() if run.teachers}
+    return [text for name, run in taught.items() for text in classifier.sections(run, escape.name(name))]
 
 
 def _details(retentions: Mapping[str, Retention], names: Mapping[str, str]) -> list[str]:

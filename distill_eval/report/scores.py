@@ -15,6 +15,8 @@ from distill_eval.schema.report import Report, Speed, Variant
 from distill_eval.schema.retention import Estimate
 
 NATS = Scale(1, 5, "")
+LATENCY = "latency p50 / p95, ms"
+"""Of one text, where a training timed classifiers."""
 TEXT_COLUMNS = frozenset({"variant", "engine", "verdict"})
 
 
@@ -40,6 +42,7 @@ def columns(report: Report, show: Callable[[str], str], *, bold: bool = True) ->
         "top-1 agreement": lambda row: _estimate(row.top1_agreement),
         "TTFT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.ttft_p50_ms, one.ttft_p99_ms)),
         "TPOT p50 / p99, ms": lambda row: _pair(row, load, lambda one: (one.tpot_p50_ms, one.tpot_p99_ms)),
+        **({LATENCY: lambda row: _latency(row, load)} if _has_latency(report) else {}),
         "throughput": lambda row: _throughput(row, load),
         "speedup": lambda row: _speedup(row, load, bold=bold),
         "peak memory": lambda row: _plain(row, "peak_bytes", numbers.size),
@@ -138,10 +141,25 @@ def _pair(row: Variant, load: str | None, take: Callable[[Speed], tuple[float | 
     return Cell(f"{numbers.fixed(p50, 1)} / {numbers.fixed(p99, 1)}")
 
 
+def _has_latency(report: Report) -> bool:
+    return any(speed.latency_p50_ms is not None for row in report.variants for speed in row.speeds)
+
+
+def _latency(row: Variant, load: str | None) -> Cell:
+    speed = _at(row, load)
+    if isinstance(speed, Cell):
+        return speed
+    if speed.latency_p50_ms is None or speed.latency_p95_ms is None:
+        return Cell(numbers.UNDEFINED, ("single texts were not timed",), missing=True)
+    return Cell(f"{numbers.fixed(speed.latency_p50_ms, 1)} / {numbers.fixed(speed.latency_p95_ms, 1)}")
+
+
 def _throughput(row: Variant, load: str | None) -> Cell:
     speed = _at(row, load)
     if isinstance(speed, Cell):
         return speed
+    if speed.latency_p50_ms is not None:
+        return Cell(numbers.UNDEFINED, ("a training times single texts",), missing=True)
     if speed.output_throughput is None:
         return Cell(numbers.UNDEFINED, ("no request of that load was completed",), missing=True)
     unit = "texts/s" if load is not None and load.startswith("batch") else "tok/s"

@@ -6,14 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from distill_eval.report import escape, numbers
 from distill_eval.report.table import Cell, Column, Grid, grid, markdown_table
+from distill_eval.schema.recipe import link_size
 from distill_eval.schema.retention import WEIGHTS, Finding, Provenance
 
+IN_CHAIN = {"student": "", "prepared": " before training"}
+"""Folders that every link of a chain has, as what stands behind the size."""
 FOLD_ABOVE = 12
 """Rows above which a table of details is folded away."""
 
 
 def short_names(refs: Sequence[str]) -> dict[str, str]:
-    """A short name for each model: the last part of its path where that is unique, else all of it."""
+    """A short name for each model: the last part of its path where that is unique, else all of it.
+
+    Of a student in a chain it is its size: `80M` of `runs/mine/2-80M/student`.
+    """
     short = {ref: _last_part(ref) for ref in refs}
     taken = list(short.values())
     return {ref: name if taken.count(name) == 1 else ref for ref, name in short.items()}
@@ -21,7 +27,11 @@ def short_names(refs: Sequence[str]) -> dict[str, str]:
 
 def _last_part(ref: str) -> str:
     path, at, revision = ref.partition("@")
-    return (path.rstrip("/").rpartition("/")[2] or path) + at + revision
+    above, _, last = path.rstrip("/").rpartition("/")
+    size = link_size(above.rpartition("/")[2])
+    if size is not None and last in IN_CHAIN:
+        last = size + IN_CHAIN[last]
+    return (last or path) + at + revision
 
 
 def folded(text: str, num_rows: int, *, what: str = "row") -> str:

@@ -10,7 +10,15 @@ from distill_eval.schema.retention import Estimate
 
 ESTIMATES = ("retention", "worst_retention", "retention_above_chance", "gap_recovered", "kl", "top1_agreement")
 COUNTS = ("num_parameters", "size_bytes", "size_ratio", "peak_bytes")
-LATENCIES = ("ttft_p50_ms", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms", "output_throughput")
+LATENCIES = (
+    "ttft_p50_ms",
+    "ttft_p99_ms",
+    "tpot_p50_ms",
+    "tpot_p99_ms",
+    "output_throughput",
+    "latency_p50_ms",
+    "latency_p95_ms",
+)
 _NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_.-]+")
 """MLflow's keys may hold letters, digits, underscores, dots, dashes, spaces, colons and slashes, the others' more."""
 

@@ -42,7 +42,7 @@ def draw(runs: Runs) -> str:
     name, run = next(iter(runs.items()))
     parts = _loss_chart(name if len(runs) > 1 else None, run)
     charts += [parts] if parts is not None else []
-    told = " ".join(_sentence(run, name if len(runs) > 1 else None) for name, run in runs.items())
+    told = " ".join(sentence(run, name if len(runs) > 1 else None) for name, run in runs.items())
     return picture("Curves of a training", f"{told} The numbers are in {TEXT}.", [draw_lines(one) for one in charts])
 
 
@@ -134,7 +134,7 @@ def render(runs: Runs) -> str:
     """The text, ending in a newline; the same records give the same bytes."""
     run = next(iter(runs.values()))
     several = len(runs) > 1
-    quotes = [f"> {_sentence(run, name if several else None, show=escape.name)}" for name, run in runs.items()]
+    quotes = [f"> {sentence(run, name if several else None, show=escape.name)}" for name, run in runs.items()]
     sections = [
         _title(run),
         "\n>\n".join(quotes),
@@ -161,7 +161,7 @@ def _title(run: DistillRun) -> str:
     return f"# {student} " + (f"taught by the answers in {escape.name(cached)}" if cached else "trained on text alone")
 
 
-def _sentence(run: DistillRun, name: str | None, show: Callable[[str], str] = str) -> str:
+def sentence(run: DistillRun, name: str | None, show: Callable[[str], str] = str) -> str:
     """What came of it; `name` where there are several runs."""
     figure = _aim([run])
     begun = f"{show(name)}: {AIMS[figure].lower()}" if name is not None else AIMS[figure]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 from distill_eval.report import numbers
-from distill_eval.schema.gate import KEPT, Rule, RuleResult
-from distill_eval.schema.retention import Entry, Retention, StudentVerdict
+from distill_eval.schema.gate import KEPT, Rule
+from distill_eval.schema.report import Report
+from distill_eval.schema.retention import DEFAULT, Criterion, Entry, Retention, StudentVerdict
 
 MAX_NAMED = 3
 """Inconclusive tasks that the sentence names; the table has them all."""
@@ -99,18 +100,35 @@ def _to_settle(entry: Entry, show: Callable[[str], str]) -> str:
     return f"{show(entry.task)} would need about {min(wish, total):,} documents instead of {entry.num_pairs:,}"
 
 
-def criteria(retentions: Collection[Retention], gate: Sequence[RuleResult]) -> str | None:
-    """What verdicts are by: the gate's rules on what is kept, and without any the criterion of each comparison."""
-    rules = dict.fromkeys(result.rule for result in gate if result.rule.name in KEPT)
-    if not rules or not retentions:
-        asked = [(run.criterion.level, f"{criterion(run)} on every task") for run in retentions]
+def criteria(retentions: Collection[Retention], report: Report) -> str | None:
+    """What verdicts are by: the gate's rules on what is kept, and without any the criterion of each comparison.
+
+    What was judged without a comparison, a classifier, was so by default.
+    """
+    rules = dict.fromkeys(result.rule for result in report.gate if result.rule.name in KEPT)
+    every = [(run.criterion, _units(run)) for run in retentions]
+    if not every and any(row.verdict is not None for row in report.variants):
+        every = [(DEFAULT, {"share"})]
+    if not rules:
+        asked = [(rule.level, f"{_asked(rule, units)} on every task") for rule, units in every]
     else:
-        units = {entry.unit for run in retentions for entry in run.entries if entry.primary}
-        general = "every other task" if any(rule.where is not None for rule in rules) else "every task"
-        said = "; ".join(f"{_bound(rule, units)} on {rule.where or general}" for rule in rules)
-        asked = [(run.criterion.level, said) for run in retentions]
+        said = _on_tasks(rules, {unit for _, units in every for unit in units})
+        asked = [(rule.level, said) for rule, _ in every]
     told = dict.fromkeys(f"at {numbers.round_percent(level)} confidence {what}" for level, what in asked)
     return f"Criterion: {'; '.join(told)}." if told else None
+
+
+def asked(retention: Retention, report: Report) -> str:
+    """What this comparison's tasks are held to: by the gate's rules on what is kept, without any its criterion."""
+    tasks = {entry.task for entry in retention.entries}
+    kept = (result.rule for result in report.gate if result.rule.name in KEPT)
+    rules = dict.fromkeys(rule for rule in kept if rule.where is None or rule.where in tasks)
+    return _on_tasks(rules, _units(retention)) if rules else criterion(retention)
+
+
+def _on_tasks(rules: Collection[Rule], units: Collection[str]) -> str:
+    general = "every other task" if any(rule.where is not None for rule in rules) else "every task"
+    return "; ".join(f"{_bound(rule, units)} on {rule.where or general}" for rule in rules)
 
 
 def _bound(rule: Rule, units: Collection[str]) -> str:
@@ -121,11 +139,18 @@ def _bound(rule: Rule, units: Collection[str]) -> str:
 
 def criterion(retention: Retention) -> str:
     """What is asked on every task, e.g. `at least 95 % retention` or `at most 2.0 pp lost`."""
-    rule = retention.criterion
+    return _asked(retention.criterion, _units(retention))
+
+
+def _units(retention: Retention) -> set[str]:
+    return {entry.unit for entry in retention.entries if entry.primary}
+
+
+def _asked(rule: Criterion, units: Collection[str]) -> str:
     if rule.min_retention is not None:
         return f"at least {numbers.round_percent(rule.min_retention)} retention"
     assert rule.margin is not None, "a criterion is a minimal retention or a margin"
-    return _lost(rule.margin, {entry.unit for entry in retention.entries if entry.primary})
+    return _lost(rule.margin, units)
 
 
 def _lost(margin: float, units: Collection[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,8 @@ from distill_eval.schema.retention import Provenance
 
 SCHEMA = "distill-eval/run"
 SCHEMA_VERSION = 1
+
+_LINK = re.compile(r"\d+-(\d+(?:\.\d+)?[KMBkmb])")
 
 Stage = Literal[
     "plan", "prepare", "cache-teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report"
@@ -50,6 +53,12 @@ def links(output_dir: Path, chain: tuple[str, ...]) -> tuple[Link, ...]:
     if not chain:
         return (Link(output_dir, None),)
     return tuple(Link(output_dir / f"{place}-{size}", size) for place, size in enumerate(chain, start=1))
+
+
+def link_size(folder: str) -> str | None:
+    """The size in the name that `links` gives a student's folder in a chain; `None` for another name."""
+    found = _LINK.fullmatch(folder)
+    return found[1] if found else None
 
 
 @record

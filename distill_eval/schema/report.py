@@ -49,6 +49,9 @@ class Speed:
     """Of the output throughput over the teacher's; `None` for the teacher itself, and with a reason."""
     reason: str | None = None
     """Why `speedup` is `None`."""
+    latency_p50_ms: float | None = None
+    """One text, from the text to the label, of a classifier as its training timed it; else `None`."""
+    latency_p95_ms: float | None = None
 
 
 @record
@@ -85,7 +88,8 @@ class Variant:
     speeds: tuple[Speed, ...]
     """By load, in the order of the benchmark; empty where none measured it."""
     peak_bytes: int | None
-    """Most memory of its server or engine under load."""
+    """Most memory of its server or engine under load; of a classifier that its training alone measured, what a fresh
+    process holds after its requests."""
     verdict: Verdict | None
     """`None` for the teacher, and for what no comparison has judged."""
     on_frontier: bool | None

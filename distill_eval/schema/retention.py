@@ -63,6 +63,12 @@ class Criterion:
     """Level of every confidence interval, e.g. 0.95."""
 
 
+DEFAULT_MIN_RETENTION = 0.95
+DEFAULT_LEVEL = 0.95
+DEFAULT = Criterion(min_retention=DEFAULT_MIN_RETENTION, margin=None, level=DEFAULT_LEVEL)
+"""What is asked of a student where nobody says otherwise."""
+
+
 @record
 class Power:
     """What this comparison can see."""

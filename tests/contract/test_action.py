@@ -162,6 +162,15 @@ def test_the_example_gives_the_action_what_it_asks_for(tmp_path):
     assert [rule.name for rule in config.rules.rules] == ["max-size-ratio", "max-harmful-flips", "min-retention"]
 
 
+def test_what_the_example_leaves_to_its_reader_is_told_where_it_stands_and_above_all():
+    (step,) = OUR_STEPS
+    assert step["uses"] == "OWNER/distill-eval@main"
+    told = EXAMPLE.partition("name: Gate")[0]
+    assert re.findall(r"^#     (\S+) +in `uses:`", told, flags=re.MULTILINE) == ["OWNER", "main"]
+    assert "# replace OWNER and main" in next(line for line in EXAMPLE.splitlines() if "OWNER/" in line)
+    assert "`OWNER` stands for" in (ROOT / "docs" / "guides" / "gate.md").read_text()
+
+
 def test_the_examples_conditions_name_steps_and_outputs_that_there_are():
     ids = {step["id"] for job in WORKFLOW["jobs"].values() for step in job["steps"] if "id" in step}
     for step, output in re.findall(r"steps\.(\w+)\.outputs\.(\w+)", EXAMPLE):

@@ -1,47 +1,15 @@
 """Every `distill-eval ...` command in a code block of the README and the docs is one that the parser accepts."""
 
-import re
 import shlex
-from pathlib import Path
 
 import pytest
+from printed import DOCUMENTS, REPORTS, ROOT, commands
 
 from distill_eval import cli
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "serve" / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
-FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-INDENTED = re.compile(r"(?:^(?: {4}|\t)[^\n]*\n)+", re.MULTILINE)
-COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\S*/)?distill-eval (.*)")
-
-
-def commands(markdown):
-    """The argument lists of the commands in a document's code blocks; shell operators end a command."""
-    blocks = FENCED.findall(markdown) + INDENTED.findall(FENCED.sub("", markdown))
-    found = []
-    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
-        match = COMMAND.fullmatch(line.strip())
-        if match:
-            words = shlex.shlex(match[1], posix=True, punctuation_chars=True)
-            words.whitespace_split = True
-            found.append(until_operator(list(words)))
-    return found
-
-
-def until_operator(words):
-    """The words before the first pipe, redirection, `;` or `&&`."""
-    ends = [i for i, word in enumerate(words) if word and set(word) <= set("|&;<>()")]
-    return words[: ends[0]] if ends else words
-
-
 PRINTED = [
     pytest.param(argv, id=f"{path.relative_to(ROOT)}: {shlex.join(argv)[:60]}")
-    for path in DOCUMENTS
+    for path in [*DOCUMENTS, *REPORTS]
     for argv in commands(path.read_text(encoding="utf-8"))
 ]
 

@@ -20,7 +20,7 @@ def test_it_resolves_and_reads_back_from_what_it_writes(name):
     assert resolve(tomllib.loads(recipe.to_toml()), source=name) == recipe
     stages = {step.stage for step in steps(recipe)}
     assert ("distill" in stages) == (name != "quantize-only")
-    assert ("report" in stages) == (name != "classifier")
+    assert "report" in stages
     assert str(recipe.output_dir) == f"runs/{name}"
 
 
@@ -46,6 +46,7 @@ def test_their_settings():
     assert (small.prepare.ratio, small.distill.training.batch_size) == (0.20, 1)
     assert (small.distill.training.accumulate, small.distill.training.gradient_checkpointing) == (32, True)
     assert settings["classifier"].distill.labels.label_column == "label"
+    assert [step.name for step in steps(settings["classifier"])] == ["prepare", "distill", "baseline", "report"]
     assert settings["progressive"].chain == ("110M", "80M")
     smoke = load("smoke", Overrides())  # needs nothing
     assert smoke.data.data == "fancyzhx/ag_news"

@@ -10,7 +10,8 @@ from distill_eval.pipeline.run import run
 from distill_eval.pipeline.stages import Tools
 from distill_eval.progress import ConsoleProgress
 from distill_eval.record import from_json
-from distill_eval.schema.recipe import RecipeRun
+from distill_eval.schema.recipe import RecipeRun, StageRun
+from distill_eval.schema.retention import Provenance
 from distill_eval.store import Store
 
 WORDS = ["bone", "heart", "liver", "first", "second", "who", "where", "answer", "long", "way"]
@@ -37,6 +38,19 @@ def write(folder, text, name="tiny.toml"):
 
 def record(folder):
     return from_json(RecipeRun, (folder / "run.json").read_bytes(), source="run.json")
+
+
+def recorded(recipe, folders, status=None):
+    """What a run records of stages by their name, all of them done but for those whose status is told."""
+    stages = tuple(
+        StageRun(
+            name=name, stage=name.split()[0], status=(status or {}).get(name, "done"), config_digest="",
+            input_digests={}, folder=folder, files={}, seconds=1.0, num_attempts=1, error=None,
+        )
+        for name, folder in folders.items()
+    )  # fmt: skip
+    provenance = Provenance(command="", versions={}, hardware="cpu", git_commit=None)
+    return RecipeRun(source="a.toml", recipe=recipe, stages=stages, provenance=provenance)
 
 
 def by_name(folder):

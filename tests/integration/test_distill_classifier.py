@@ -21,6 +21,7 @@ from distill_eval.errors import DataError, UsageError
 from distill_eval.recipe import shipped
 from distill_eval.record import from_json
 from distill_eval.schema.distill import DistillRun
+from distill_eval.schema.report import Report
 from distill_eval.student import prepare
 from distill_eval.student.config import PrepareConfig
 
@@ -328,9 +329,22 @@ def test_the_shipped_recipe_makes_teaches_and_measures_a_classifier(place, tmp_p
     assert AutoConfig.from_pretrained("out/student").num_hidden_layers == 2
     assert [run.baseline for run in found.values()] == [False, True]
     assert all(run.after.accuracy > CHANCE + 0.3 for run in found.values())
+    report = from_json(Report, Path("out", "report", "report.json").read_bytes(), source="report")
+    rows = {row.name: row for row in report.variants}
+    assert {name: row.role for name, row in rows.items()} == {
+        "teacher": "teacher", "student": "student", "baseline": "baseline",
+    }  # fmt: skip
+    measured = found["student"].classification
+    right = [measured.student.accuracy, measured.teachers[0].accuracy]
+    assert rows["student"].retention.value == pytest.approx(right[0] / right[1])
+    assert rows["student"].retention.ci_low < rows["student"].retention.value < rows["student"].retention.ci_high
+    assert rows["teacher"].num_parameters == measured.teachers[0].num_parameters
+    assert "--no-measure-speed" in rows["student"].reasons["speeds"]
+    assert "validation texts" in next(one.text for one in report.findings if one.subject == "accuracy")
+    assert "latency" not in Path("out", "report", "report.html").read_text()  # nobody timed it
     capsys.readouterr()
     assert main([*command, "--output-dir", "out"]) == 0
-    assert capsys.readouterr().out.count("done before, skipped") == 3
+    assert capsys.readouterr().out.count("done before, skipped") == 4
 
 
 def test_a_sweep_measures_each_trials_own_student(place, tmp_path):

@@ -187,3 +187,20 @@ def test_a_run_holds_its_plan_against_what_it_measured(place, tmp_path, capsys):
     capsys.readouterr()
     assert main(command) == 0
     assert skipped(capsys.readouterr().out) == ["plan", "prepare", "distill", "compare", "report"]
+
+
+def test_a_calibration_says_how_long_a_training_takes_on_this_machine(place, tmp_path):
+    words = ["plan", "--teacher", str(place / "teacher"), "--ratio", "1.5", "--hardware", "cpu", "--tokens", "1M"]
+    words += ["--calibrate", "--batch-size", "2", "--max-length", "32", "--output-dir", str(tmp_path / "plan")]
+    assert main(words) == 0
+    plan = from_json(Plan, (tmp_path / "plan" / "plan.json").read_bytes(), source="plan.json")
+    found = {figure.name: figure for figure in plan.training}
+    seconds, flops = found["training.seconds"], found["training.flops"]
+    fastest, slowest = (
+        seconds.source.partition("random tokens in float32 on cpu, of ")[2].removesuffix(" s").split(" to ")
+    )
+    steps = 1_000_000 / (2 * 32)
+    assert seconds.low == pytest.approx(float(fastest) * steps, rel=0.01)
+    assert seconds.high == pytest.approx(float(slowest) * steps, rel=0.01)
+    assert seconds.low <= seconds.value <= seconds.high
+    assert flops.value / plan.hardware.flops < seconds.low  # nothing is faster than the peak

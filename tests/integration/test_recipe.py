@@ -17,9 +17,11 @@ from transformers import AutoModelForCausalLM
 from distill_eval.cli import main, parse
 from distill_eval.errors import UsageError
 from distill_eval.pipeline.chain import chain_recipe
+from distill_eval.pipeline.gathered import gather
 from distill_eval.pipeline.run import run
 from distill_eval.recipe import Overrides, load
 from distill_eval.record import from_json
+from distill_eval.report.scorecard import render
 from distill_eval.schema.distill import DistillRun
 
 STAGES = ["prepare", "cache-teacher", "distill", "baseline", "compare"]
@@ -307,6 +309,19 @@ def test_a_chain_teaches_each_student_by_the_one_before_it(chained, place, capsy
     printed = capsys.readouterr().out
     assert len(skipped(printed)) == 5
     assert f"Student: {out / '2-22K' / 'student'}" in printed
+
+
+def test_a_report_calls_students_of_a_chain_by_their_sizes(chained):
+    """The assistant taught the student and nothing measured it, so that it has no row."""
+    found = gather([chained], provenance=record(chained).provenance)
+    assert [(row.name, row.role) for row in found.report.variants] == [
+        ("teacher", "teacher"), ("22K", "student"), ("baseline", "baseline"),
+    ]  # fmt: skip
+    assert set(found.trainings) == {"30K", "22K", "baseline"}
+    text = render(found)
+    assert "/student" not in text.split("## How to repeat")[0]
+    for made in ("| 30K before training | teacher", "| 30K  ", "| 22K before training | 30K", "| 22K  "):
+        assert made in text
 
 
 def test_a_killed_chain_goes_on_inside_of_its_link(chained, place, tmp_path):

@@ -21,6 +21,7 @@ from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Report
 
 STAGES = ["prepare", "distill", "quantize w8a8", "export onnx", "compare", "fidelity", "bench", "report"]
+ARTIFACTS = {"compare": "retention.json", "fidelity": "fidelity.json"}
 MODELS = ["student", "variants/w8a8", "variants/onnx"]
 
 
@@ -148,43 +149,56 @@ def test_a_run_killed_in_every_stage_goes_on(finished, place, tmp_path):
     assert bench.complete
 
 
-def test_a_failed_variant_stops_what_reads_it_and_nothing_else(place, tmp_path, capsys):
-    """A W4A16 group of 48 divides no width of the model; the report is of what there is."""
+def test_a_failed_variant_stops_nothing_else(place, tmp_path, capsys):
+    """A W4A16 group of 48 divides no width of the model; everything else is measured without that variant."""
     out = tmp_path / "out"
     changes = {
         "distill.training": None,
         "[quantize]": 'name = "w4a16"\nscheme = "W4A16"\ngroup_size = 48',
-        "fidelity": None,
         "[export]": None,
-        "compare": None,
-        "bench": None,
-        "bench.load": None,
-        "bench.prompts": None,
+        "bench": 'model = ["teacher", "w4a16", "student"]\nengine = ["hf"]\nrepeats = 1\nnum_prompts = 1',
     }
     path = write(tmp_path, recipe(place, **changes))
     assert main(["run", path, "--output-dir", str(out)]) == 2
     found = capsys.readouterr()
     assert "quantize w4a16 failed: a group of 48 does not divide" in found.err
-    assert "Not run: compare." in found.err
-    assert {name: stage.status for name, stage in by_name(out).items()} == {
-        "prepare": "done",
-        "quantize w4a16": "failed",
-        "compare": "not run",
-        "report": "done",
-    }
+    assert "Run without it: compare, fidelity, bench." in found.err
+    assert "Not run:" not in found.err
+    assert "compare: without what is not there: quantize w4a16" in found.out
+    others = dict.fromkeys(["prepare", "compare", "fidelity", "bench", "report"], "done")
+    assert {name: stage.status for name, stage in by_name(out).items()} == others | {"quantize w4a16": "failed"}
+    student = str(out / "prepared")
+    retention = json.loads((out / "compare" / "retention.json").read_text())
+    assert [model["ref"] for model in retention["students"]] == [student]
+    bench = from_json(BenchRun, (out / "bench" / "bench.json").read_bytes(), source="bench.json")
+    assert [model.ref for model in bench.models] == [str(place / "teacher"), student]
     report = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
-    assert [(variant.name, variant.role) for variant in report.variants] == [
-        ("teacher", "teacher"), ("prepared", "student"),
-    ]  # fmt: skip
+    rows = {row.name: row for row in report.variants}
+    assert list(rows) == ["teacher", "prepared"]
+    (entry,) = [entry for entry in retention["entries"] if entry["primary"]]
+    assert rows["prepared"].retention.value == entry["retention"]["value"]
+    assert None not in (rows["prepared"].kl.value, rows["prepared"].verdict)
+    assert rows["prepared"].speeds
+    (failed,) = [one for one in report.findings if one.subject == "w4a16"]
+    assert failed.weight == "high"
+    assert failed.text.startswith("The stage quantize w4a16 of out/run.json is failed: a group of 48 does not divide")
+
+    assert main(["run", path, "--output-dir", str(out)]) == 2  # it fails again: nothing else has changed
+    assert skipped(capsys.readouterr().out) == ["prepare", "compare", "fidelity", "bench", "report"]
+
     changes["[quantize]"] = 'name = "w4a16"\nscheme = "W4A16"\ngroup_size = 64\ncalibration_samples = 2'
     write(tmp_path, recipe(place, **changes))
     assert main(["run", path, "--output-dir", str(out)]) == 0
     assert skipped(capsys.readouterr().out) == ["prepare"]
     assert {stage.status for stage in by_name(out).values()} == {"done"}
+    report = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
+    assert [row.name for row in report.variants if row.verdict is not None] == ["prepared", "w4a16"]
+    assert "w4a16" not in {one.subject for one in report.findings if one.weight == "high"}
 
 
 def test_a_report_joins_no_old_comparison_to_new_weights(finished, place, tmp_path, capsys):
-    """The student is another one, its variant fails, and so it is not compared; the one before it was."""
+    """The student is another one and its variant fails: it is compared without, and what was compared before is not
+    in the report."""
     out = shutil.copytree(finished / "out", tmp_path / "out")
     before = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
     assert {row.name for row in before.variants if row.retention.value is not None} >= {"student", "w8a8"}
@@ -198,15 +212,15 @@ def test_a_report_joins_no_old_comparison_to_new_weights(finished, place, tmp_pa
     }
     path = write(tmp_path, recipe(place, **changes))
     assert main(["run", path, "--output-dir", str(out)]) == 2
-    assert "Not run: compare, fidelity." in capsys.readouterr().err
+    assert "Run without it: compare, fidelity." in capsys.readouterr().err
     report = from_json(Report, (out / "report" / "report.json").read_bytes(), source="report.json")
-    assert [(row.name, row.retention.value, row.kl.value, row.speeds) for row in report.variants] == [
-        ("teacher", 1.0, 0.0, ()),
-        ("student", None, None, ()),
-    ]
-    assert {source.kind for source in report.sources} == {"student", "distill"}
-    for left in ("compare/retention.json", "fidelity/fidelity.json", "bench/bench.json", "variants/onnx/export.json"):
-        assert (out / left).read_bytes() == (finished / "out" / left).read_bytes()
+    assert [(row.name, row.speeds) for row in report.variants] == [("teacher", ()), ("student", ())]
+    kl = json.loads((out / "fidelity" / "fidelity.json").read_text())["candidates"][0]["tokens"]["kl"]["mean"]["value"]
+    assert report.variants[1].kl.value == kl != before.variants[1].kl.value
+    assert {source.kind for source in report.sources} == {"student", "distill", "retention", "fidelity"}
+    moved = {f"{name}.replaced-1/{file}": f"{name}/{file}" for name, file in ARTIFACTS.items()}
+    for now, then in ({"bench/bench.json": "bench/bench.json"} | moved).items():
+        assert (out / now).read_bytes() == (finished / "out" / then).read_bytes()
 
 
 @pytest.mark.parametrize(

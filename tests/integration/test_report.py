@@ -285,6 +285,29 @@ def test_an_older_schema_is_refused_with_both_versions(tmp_path, capsys):
     assert "retention.json is of schema version 2, and this distill-eval reads version 3" in said
 
 
+def test_a_folder_with_a_comparison_of_other_runs_is_refused(tmp_path, capsys):
+    shutil.copytree(DISTILLED / "wikitext", tmp_path / "other")
+    before = (tmp_path / "other" / "report.md").read_bytes()
+    assert main(SERVING, "--output-dir", tmp_path / "other") == 2
+    assert (
+        f"--output-dir {tmp_path / 'other'} holds a comparison (retention.json), whose report.md this would replace: "
+        f"name another folder, e.g. --output-dir {tmp_path / 'other' / 'report'}"
+    ) in capsys.readouterr().err
+    assert (tmp_path / "other" / "report.md").read_bytes() == before
+    assert not (tmp_path / "other" / "report.json").exists()
+
+
+def test_a_comparison_does_not_take_the_folder_of_a_report(tmp_path, capsys):
+    assert main(SERVING, "--html", "--output-dir", tmp_path / "out") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    words = ["--teacher", "org/none", "--student", "org/other", "--tasks", "arc_easy"]
+    capsys.readouterr()
+    assert cli.main(["compare", *words, "--output-dir", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert f"--output-dir {tmp_path / 'out'} holds a report of several runs (report.json)" in said
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
 def test_an_output_folder_that_is_an_input_is_refused(tmp_path, capsys):
     shutil.copytree(DISTILLED / "wikitext", tmp_path / "run")
     before = (tmp_path / "run" / "report.md").read_bytes()

@@ -13,11 +13,12 @@ from distill_eval.report.ranges import RangeChart, Row, Tick, draw_ranges
 from distill_eval.report.sections import short_names
 from distill_eval.report.spots import Spot, SpotChart, draw_spots
 from distill_eval.report.svg import picture
-from distill_eval.report.verdict import criterion
+from distill_eval.report.verdict import asked
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.fidelity import Fidelity
+from distill_eval.schema.gate import KEPT, RuleResult
 from distill_eval.schema.report import Report, Speed, Variant
-from distill_eval.schema.retention import Entry, Estimate, Retention, StudentVerdict
+from distill_eval.schema.retention import Criterion, Entry, Estimate, Retention, StudentVerdict
 
 OPEN = 4
 """Forest plots that stand open beside that of the student to ship."""
@@ -85,9 +86,15 @@ def _percent(estimate: Estimate) -> str:
     return f"{shown} {numbers.RATIO.interval(estimate.ci_low, estimate.ci_high)}"
 
 
-def forests(retention: Retention, names: Mapping[str, str], ship: str | None) -> Html:
-    """Each student's retention task by task, with the criterion, on one axis for all."""
-    rows = {decision.student_ref: _forest_rows(retention, decision.student_ref) for decision in retention.verdicts}
+def forests(retention: Retention, names: Mapping[str, str], report: Report) -> Html:
+    """Each student's retention task by task, with what it is held to, on one axis for all."""
+    shown = {
+        decision.student_ref: names.get(decision.student_ref, decision.student_ref) for decision in retention.verdicts
+    }
+    rows = {
+        ref: _forest_rows(retention, ref, [result for result in report.gate if result.student == name])
+        for ref, name in shown.items()
+    }
     every = [row for some in rows.values() for row in some]
     values = [value for row in every for value in (row.value, row.low, row.high, row.level) if value is not None]
     if all(row.value is None for row in every):
@@ -95,17 +102,17 @@ def forests(retention: Retention, names: Mapping[str, str], ship: str | None) ->
     axis = _within([100.0, *values])
     parts = []
     for place, decision in enumerate(retention.verdicts):
-        name = clean(names.get(decision.student_ref, decision.student_ref))
+        name = clean(shown[decision.student_ref])
         chart = RangeChart(
             f"What {name} keeps of each task",
             f"task; retention in % with its {numbers.round_percent(retention.criterion.level)} interval",
             "student over teacher, %",
             rows[decision.student_ref],
             axis,
-            f"least that passes: {criterion(retention)}",
+            f"least that passes: {clean(asked(retention, report))}",
         )
         told = ". ".join(f"{row.name}: {row.told}" for row in chart.rows)
-        opened = name == ship or place < OPEN
+        opened = name == report.ship or place < OPEN
         svg = picture(chart.title, told, [draw_ranges(chart)])
         parts.append(
             _folded(_kept(name, decision), figure(svg, _caption(retention, decision.student_ref)), opened=opened)
@@ -141,7 +148,7 @@ def _primary(retention: Retention, student_ref: str) -> list[Entry]:
     return [entry for entry in retention.entries if entry.primary and entry.student_ref == student_ref]
 
 
-def _forest_rows(retention: Retention, student_ref: str) -> tuple[Row, ...]:
+def _forest_rows(retention: Retention, student_ref: str, gate: Sequence[RuleResult]) -> tuple[Row, ...]:
     return tuple(
         Row(
             clean(entry.task),
@@ -149,7 +156,7 @@ def _forest_rows(retention: Retention, student_ref: str) -> tuple[Row, ...]:
             _times_100(entry.retention.value),
             _times_100(entry.retention.ci_low),
             _times_100(entry.retention.ci_high),
-            level=_times_100(_level(retention, entry)),
+            level=_times_100(_level(retention.criterion, entry, gate)),
         )
         for entry in _primary(retention, student_ref)
     )
@@ -159,14 +166,24 @@ def _times_100(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _level(retention: Retention, entry: Entry) -> float | None:
-    """The retention that just meets the criterion; a margin is turned into one with the teacher's score."""
-    rule, teacher = retention.criterion, entry.teacher.value
-    if rule.min_retention is not None:
-        return rule.min_retention
-    if rule.margin is None or not teacher:
+def _level(criterion: Criterion, entry: Entry, gate: Sequence[RuleResult]) -> float | None:
+    """The retention that just meets what a task is held to: its student's rules in the gate, or else the criterion."""
+    rules = [result.rule for result in gate if result.where == entry.task and result.rule.name in KEPT]
+    least = [rule.bound for rule in rules if rule.name == "min-retention"]
+    margins = [rule.bound for rule in rules if rule.name == "margin"]
+    if not rules:
+        least = [] if criterion.min_retention is None else [criterion.min_retention]
+        margins = [] if criterion.margin is None else [criterion.margin]
+    met = (_at_margin(margin, entry) for margin in margins)
+    return max([*least, *(level for level in met if level is not None)], default=None)
+
+
+def _at_margin(margin: float, entry: Entry) -> float | None:
+    """A margin as a retention, with the teacher's score."""
+    teacher = entry.teacher.value
+    if not teacher:
         return None
-    return (teacher - rule.margin) / teacher if entry.higher_is_better else teacher / (teacher + rule.margin)
+    return (teacher - margin) / teacher if entry.higher_is_better else teacher / (teacher + margin)
 
 
 def divergences(fidelity: Fidelity, names: Mapping[str, str]) -> Html:

@@ -16,7 +16,7 @@ from distill_eval.report.html.browser import browser
 from distill_eval.report.html.markup import Html, joined, tag
 from distill_eval.report.html.tables import table
 from distill_eval.report.markdown import ALWAYS
-from distill_eval.report.repeat import sources, versions
+from distill_eval.report.repeat import commands, sources, versions
 from distill_eval.report.rows import View, columns, ordered
 from distill_eval.report.scores import columns as variant_columns
 from distill_eval.report.scores import missing
@@ -56,7 +56,7 @@ def render(facts: Grounds, flips: Mapping[str, Sequence[Changed]]) -> str:
             "header",
             tag("h1", title),
             tag("p", facts.report.verdict, class_="verdict"),
-            *_criteria(facts.retentions, facts.report.gate),
+            *_criteria(facts.retentions, facts.report),
             _gate(facts.report.gate),
         ),
         tag("nav", tag("ul", *links), aria_label="Sections"),
@@ -91,8 +91,8 @@ def _resource(name: str) -> Html:
 # ---- sections
 
 
-def _criteria(retentions: Mapping[str, Retention], gate: Sequence[RuleResult]) -> list[Html]:
-    told = criteria(retentions.values(), gate)
+def _criteria(retentions: Mapping[str, Retention], report: Report) -> list[Html]:
+    told = criteria(retentions.values(), report)
     return [tag("p", clean(told))] if told else []
 
 
@@ -126,7 +126,7 @@ def _charts(facts: Grounds) -> Html:
     groups: dict[str, list[Html]] = {
         "What was kept": [
             charts.tradeoff(report),
-            *(charts.forests(one, names, report.ship) for one in facts.retentions.values()),
+            *(charts.forests(one, names, report) for one in facts.retentions.values()),
         ],
         "Speed": [load_charts.latencies(run, names) for run in facts.benches.values()],
         "Distributions": [charts.divergences(one, names) for one in facts.fidelities.values()],
@@ -192,8 +192,7 @@ def _findings(report: Report) -> Html:
 
 def _repeat(facts: Grounds) -> Html:
     report = facts.report
-    commands = dict.fromkeys(source.command for source in report.sources if source.command)
-    parts = [tag("pre", "\n".join([*commands, report.provenance.command]))]
+    parts = [tag("pre", "\n".join(commands(report)))]
     if report.recipe is not None:
         parts += [tag("h3", "Recipe"), tag("pre", report.recipe)]
     parts.append(_table_of(sources(report, facts.made), "Artifacts", "sources"))
@@ -204,8 +203,7 @@ def _repeat(facts: Grounds) -> Html:
         "revision": [task.dataset_revision or "not known" for task in tasks],
     }
     parts.append(_table_of(data, "Data", "data") if tasks else Html())
-    made = [facts.made[source.path] for source in report.sources]
-    parts.append(_table_of(versions(made), "Versions", "versions"))
+    parts.append(_table_of(versions(facts.made.values()), "Versions", "versions"))
     return joined(parts)
 
 

@@ -1,10 +1,15 @@
 """Which folders of a run a report leaves out: those that may be of other models than the recipe's."""
 
+import tomllib
+from dataclasses import replace
+
 import pytest
+from fakes.runs import recorded
 
 from distill_eval.pipeline.behind import left_behind
-from distill_eval.schema.recipe import RecipeRun, StageRun
-from distill_eval.schema.retention import Provenance
+from distill_eval.pipeline.plan import steps
+from distill_eval.pipeline.without import without
+from distill_eval.recipe import resolve
 
 RECIPE = """
 teacher = "org/teacher"
@@ -34,21 +39,6 @@ FOLDERS = {
     "bench": "bench",
     "report": "report",
 }
-
-
-def ran(recipe=RECIPE, **status):
-    """All stages done, but for those that are named with `_` for a space."""
-    stages = tuple(
-        StageRun(
-            name=name, stage=name.split()[0], status=status.get(name.replace(" ", "_"), "done"), config_digest="",
-            input_digests={}, folder=folder, files={}, seconds=1.0, num_attempts=1, error=None,
-        )
-        for name, folder in FOLDERS.items()
-    )  # fmt: skip
-    provenance = Provenance(command="", versions={}, hardware="cpu", git_commit=None)
-    return RecipeRun(source="a.toml", recipe=recipe, stages=stages, provenance=provenance)
-
-
 DROPPED = {"variants/old", "fidelity"}
 
 
@@ -59,15 +49,25 @@ DROPPED = {"variants/old", "fidelity"}
         ({"report": "unfinished"}, set()),
         ({"bench": "failed"}, set()),  # it may have measured a part
         ({"compare": "not run"}, {"compare"}),
-        ({"quantize_w8a8": "failed"}, {"compare"}),
+        ({"quantize w8a8": "failed"}, {"compare"}),
         ({"distill": "unfinished"}, {"variants/w8a8", "compare", "bench"}),  # killed before their turn
         ({"prepare": "failed"}, {"student", "variants/w8a8", "compare", "bench"}),
     ],
 )
 def test_what_waits_and_what_the_recipe_no_longer_has(status, behind):
-    assert left_behind(ran(**status)) == DROPPED | behind
+    assert left_behind(recorded(RECIPE, FOLDERS, status)) == DROPPED | behind
+
+
+def test_what_was_measured_without_a_failed_variant_is_of_today():
+    planned = {step.name: step for step in steps(resolve(tomllib.loads(RECIPE), source="a.toml"))}
+    smaller = without(planned["compare"], [planned["quantize w8a8"]]).config_digest
+    run = recorded(RECIPE, FOLDERS, {"quantize w8a8": "failed"})
+    now = tuple(replace(stage, config_digest=smaller) if stage.name == "compare" else stage for stage in run.stages)
+    assert left_behind(replace(run, stages=now)) == DROPPED
+    trained = tuple(replace(stage, status="failed") if stage.name == "distill" else stage for stage in now)
+    assert left_behind(replace(run, stages=trained)) == DROPPED | {"variants/w8a8", "compare", "bench"}
 
 
 def test_of_a_recipe_that_cannot_be_read_the_record_decides():
-    assert left_behind(ran("teacher =", prepare="failed", compare="not run")) == {"compare"}
-    assert left_behind(ran('teachers = "x"')) == set()
+    assert left_behind(recorded("teacher =", FOLDERS, {"prepare": "failed", "compare": "not run"})) == {"compare"}
+    assert left_behind(recorded('teachers = "x"', FOLDERS)) == set()

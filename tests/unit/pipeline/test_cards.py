@@ -13,6 +13,7 @@ from distill_eval.pipeline.gathered import gather
 from distill_eval.pipeline.publish import chosen_variant
 from distill_eval.publish_config import PublishConfig
 from distill_eval.report import card
+from distill_eval.schema.model import ModelRef
 
 REPORTS = Path(__file__).resolve().parents[3] / "reports"
 TEACHER = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -83,6 +84,18 @@ def test_a_student_that_was_cut_and_trained(trained):
     assert "for 160 steps" in text
     assert 'AutoModelForCausalLM.from_pretrained("me/s")' in text
     assert "distill-eval prepare --teacher" in text
+
+
+def test_a_student_of_a_chain_was_cut_in_its_own_link(trained):
+    (name,) = (name for name, run in trained.trainings.items() if not run.baseline)
+    init = cards.lineage(trained, name).init
+    students = {
+        "out/1-110M/prepared/student.json": replace(init, student_num_parameters=110),
+        "out/2-80M/prepared/student.json": replace(init, student_num_parameters=80),
+    }
+    run = replace(trained.trainings[name], student=ModelRef.parse("/then/out/2-80M/prepared"))
+    chained = trained._replace(students=students, trainings={name: run})
+    assert cards.lineage(chained, name).init.student_num_parameters == 80
 
 
 def test_the_license_is_asked_for_when_no_card_says_it(variants):

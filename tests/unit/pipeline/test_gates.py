@@ -13,6 +13,7 @@ from distill_eval.pipeline import told
 from distill_eval.pipeline.gates import facts, gated
 from distill_eval.pipeline.gathered import gather
 from distill_eval.record import from_json
+from distill_eval.report.html.page import render as render_page
 from distill_eval.report.scorecard import render
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.gate import Rule
@@ -154,6 +155,13 @@ def test_the_gate_and_the_report_agree_on_another_bound(one):
     assert "Criterion: at 95 % confidence at least 40 % retention on every task." in text
     assert "at least 95 %" not in text.split("## Retention per task")[0]
     assert "INCONCLUSIVE" not in text.split("## Retention per task")[1].split("## ")[0]
+    (compared,) = loose.retentions.values()
+    assert {entry.verdict for entry in compared.entries if entry.primary} == {"PASS"}
+    assert [verdict.verdict for verdict in compared.verdicts] == ["PASS"]
+    assert compared.criterion.min_retention == 0.95  # what it asked for stays as it was
+    page = render_page(loose, {})
+    assert "least that passes: at least 40 % retention on every task" in page
+    assert "INCONCLUSIVE" not in page.split('id="findings"')[0]  # behind it stand the comparison's own findings
 
 
 def test_a_bound_that_is_not_the_comparisons_does_not_say_how_many_documents_settle_it(one):

@@ -12,6 +12,7 @@ from distill_eval.pipeline.remarks import remarks
 from distill_eval.pipeline.rows import entries_by_student, rows
 from distill_eval.pipeline.speeds import table_load
 from distill_eval.schema.bench import ClassifierResult, Latency, Ratio
+from distill_eval.schema.model import ModelRef
 from distill_eval.schema.timing import Load
 
 REPORTS = Path(__file__).resolve().parents[3] / "reports"
@@ -227,6 +228,10 @@ def test_a_teacher_that_a_comparison_has_as_a_student_is_refused():
         ("distill-eval quantize --model x --output-dir runs/w8a8", "runs/w8a8"),
         ("distill-eval quantize --output-dir=a --output-dir='b c'", "b c"),
         ("distill-eval run smoke --output-dir runs/smoke", None),
+        (
+            "distill-eval quantize --chain=110M,80M --output-dir runs/chain",
+            None,
+        ),  # of several
         ("", None),
     ],
 )
@@ -234,3 +239,39 @@ def test_the_folder_that_a_command_names(command, expected):
     one = only(VARIANTS / "w8a8")
     made = changed(one, provenance=replace(one.record.provenance, command=command))
     assert output_of(made) == expected
+
+
+@pytest.fixture
+def chain():
+    """The trainings of an assistant and of a student, both moved with their run."""
+    run = only(LAYERS / "distill.json")
+    provenance = replace(run.record.provenance, command="distill-eval run progressive")
+
+    def link(folder, teacher, size):
+        where = f"out/{folder}/student/distill.json"
+        teachers = (ModelRef.parse(teacher),)
+        return changed(run, where, teachers=teachers, size_bytes=size, num_parameters=size, provenance=provenance)
+
+    return link("1-110M", "org/teacher", 110), link("2-80M", "/then/out/1-110M/student", 80)
+
+
+def test_an_assistant_that_nothing_measured_has_a_name_and_no_row(chain):
+    found = named(chain)
+    assert list(found.models) == ["teacher", "80M"]
+    assert found.made == {"out/1-110M/student/distill.json": "110M", "out/2-80M/student/distill.json": "80M"} | {
+        where: name for where, name in found.made.items() if name == "teacher"
+    }
+    assert list(table(*chain)) == ["teacher", "80M"]
+    assert list(named(chain[:1]).models) == ["teacher", "110M"]  # a student, as long as it taught nobody
+
+
+def test_an_assistant_that_was_measured_has_a_row(chain, timed):
+    first, second = timed.record.models[:2]
+    its = replace(second, ref="out/1-110M/student", memory=replace(second.memory, weights_bytes=110))
+    run = changed(timed, models=(replace(first, ref="org/teacher"), its), noise=())
+    assert list(named((run, *chain)).models) == ["teacher", "110M", "80M"]
+
+
+def test_two_chains_of_the_same_sizes_keep_their_folders(chain):
+    other = [changed(one, one.where.replace("out/", "new/"), size_bytes=one.record.size_bytes + 9) for one in chain]
+    assert set(named((*chain, *other)).models) == {"teacher", "out/2-80M/student", "new/2-80M/student"}

@@ -13,6 +13,7 @@ from unit.report.read import PARSER
 from distill_eval.report import card
 from distill_eval.report.card_metadata import base, eval_results, metadata
 from distill_eval.report.subject import License, Lineage
+from distill_eval.schema.gate import Rule, RuleResult
 from distill_eval.schema.model import ModelRef
 from distill_eval.schema.retention import Estimate, Finding
 
@@ -166,6 +167,15 @@ def test_the_text_says_what_was_kept_and_how_fast_it_is():
 
 def test_a_student_that_failed_says_so():
     assert "It **failed** the criterion" in card.render(subject(variant=student(verdict="FAIL")))
+
+
+def test_verdicts_are_explained_by_the_gates_rules_where_it_has_them():
+    assert "interval shows at least 85 % retention; FAIL" in card.render(subject())
+    judged = {"student": "student", "observed": estimate(0.9), "verdict": "PASS", "text": "kept"}
+    kept = RuleResult(rule=Rule(name="min-retention", bound=0.8), where="arc_easy", **judged)
+    small = RuleResult(rule=Rule(name="max-size-ratio", bound=0.5), where=None, **judged)
+    text = card.render(subject(report=report(gate=(kept, small))))
+    assert "interval shows at least 80 % retention on every task; FAIL" in text
 
 
 def test_findings_about_other_variants_are_theirs():

@@ -34,6 +34,7 @@ from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.gate import Rule, RuleResult
 from distill_eval.schema.quant import QuantRun
+from distill_eval.schema.report import Source
 from distill_eval.schema.retention import Criterion, Estimate
 
 REPORTS = Path(__file__).parents[3] / "reports"
@@ -286,9 +287,62 @@ def test_a_margin_is_drawn_as_the_retention_that_just_meets_it():
     page = seen(facts(retentions={"r": compared}), {})
     texts = page.texts("text")
     assert "least that passes: at most 5 pp lost" in texts
+    level, dot = drawn_level(page)
+    assert level == pytest.approx(dot, abs=0.2)  # 0.45 is 90 % of 0.5
+
+
+def drawn_level(page):
+    """Where the bound and the dot of a forest plot of one row stand."""
     (level,) = [e for e in page.all("line", class_="reference s0") if e.attrs["x1"] == e.attrs["x2"]]
     (dot,) = page.all("circle")
-    assert float(level.attrs["x1"]) == pytest.approx(float(dot.attrs["cx"]), abs=0.2)  # 0.45 is 90 % of 0.5
+    return float(level.attrs["x1"]), float(dot.attrs["cx"])
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ([Rule(name="min-retention", bound=0.9)], "at least 90 % retention on every task"),
+        ([Rule(name="margin", bound=0.05)], "at most 5 pp lost on every task"),
+        (
+            [Rule(name="margin", bound=0.2), Rule(name="min-retention", bound=0.9)],
+            "at most 20 pp lost on every task; at least 90 % retention on every task",
+        ),
+        ([Rule(name="min-retention", bound=0.9, where="arc_easy")], "at least 90 % retention on arc_easy"),
+    ],
+)
+def test_a_gates_bound_is_drawn_instead_of_the_comparisons(rules, told):
+    """The student keeps 90 % of 0.5, so its dot is on the bound of each; the comparison asked for 95 %."""
+    entry = make_entry(STUDENT, "arc_easy", teacher=0.5, student=0.45)
+    compared = make_retention((make_model(STUDENT),), (entry,), verdicts=(make_verdict(STUDENT, "FAIL", (0, 1, 0)),))
+    judged = {"where": "arc_easy", "observed": entry.retention, "verdict": "INCONCLUSIVE", "text": ""}
+    gate = tuple(RuleResult(rule=rule, student="student", **judged) for rule in rules)
+    other = RuleResult(rule=Rule(name="max-harmful-flips", bound=0.1), student="student", **judged)
+    someone = RuleResult(rule=Rule(name="min-retention", bound=0.99, where="sciq"), student="other", **judged)
+    page = seen(facts(retentions={"r": compared}, report=report(gate=(*gate, other, someone))), {})
+    assert any(f"least that passes: {told}" in text for text in page.texts("text"))  # the whole is under the mouse
+    level, dot = drawn_level(page)
+    assert level == pytest.approx(dot, abs=0.2)
+    own = seen(facts(retentions={"r": compared}), {})
+    assert "least that passes: at least 95 % retention" in own.texts("text")
+    level, dot = drawn_level(own)
+    assert level > dot + 5
+
+
+def test_commands_stand_in_the_order_in_which_artifacts_are_made():
+    kinds = {"bench": "bench B", "retention": "compare C", "student": "prepare P", "distill": "distill D"}
+    sources = tuple(
+        Source(kind=kind, path="out/retention.json", digest="ab" * 32, command=f"distill-eval {command}")
+        for kind, command in kinds.items()
+    )
+    page = seen(facts(report=report(sources=sources)))
+    told = next(text for text in page.texts("pre") if "distill-eval" in text)
+    assert told.strip().splitlines() == [
+        "distill-eval prepare P",
+        "distill-eval distill D",
+        "distill-eval compare C",
+        "distill-eval bench B",
+        "distill-eval report out",
+    ]
 
 
 def test_the_stored_reports_are_drawn_with_their_figures():

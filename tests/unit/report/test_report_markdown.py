@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from unit.report.read import assert_golden, assert_nothing_foreign_is_markup, co
 from distill_eval.record import from_json, to_json
 from distill_eval.report.escape import clean
 from distill_eval.report.markdown import render
+from distill_eval.report.sections import short_names
 from distill_eval.report.table import display_width
+from distill_eval.schema.recipe import links
 from distill_eval.schema.retention import Criterion, Estimate, Finding, Retention
 
 EXAMPLES = ("fail", "group", "hostile", "single")
@@ -206,6 +209,17 @@ def test_equal_short_names_are_told_apart_by_the_whole_reference(examples: Any) 
     found = tables(render(examples.retention(students, entries)))
     assert column(found["Retention"], "variant") == ["runs/a/student", "runs/b/student"]
     assert column(found["Models"], "model") == ["SmolLM2-135M-Instruct", "runs/a/student", "runs/b/student"]
+
+
+def test_students_of_a_chain_are_called_by_their_sizes() -> None:
+    assert [str(link.student) for link in links(Path("runs/a"), ("1.5B", "80M"))] == [
+        "runs/a/1-1.5B/student", "runs/a/2-80M/student",
+    ]  # fmt: skip
+    refs = ["org/teacher", "runs/a/1-1.5B/student", "runs/a/2-80M/student", "runs/a/2-80M/baseline"]
+    assert list(short_names(refs).values()) == ["teacher", "1.5B", "80M", "baseline"]
+    assert short_names(["runs/a/2-80M/prepared"]) == {"runs/a/2-80M/prepared": "80M before training"}
+    others = ["runs/a/student", "runs/2026-11/prepared", "runs/2-80M", "2-80M/w8a8"]
+    assert list(short_names(others).values()) == ["student", "prepared", "2-80M", "w8a8"]
 
 
 def test_findings_are_ranked(examples: Any) -> None:
