@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from distill_eval.compare_config import DEFAULT_LEVEL
 from distill_eval.errors import ModelError
+from distill_eval.schema.retention import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
     from distill_eval.evaluate.sizes import Tasks
