@@ -29,12 +29,12 @@ TASKS = (
     "wikitext",
     "gsm8k",
     "mmlu",
-    "blimp",
 )
 TOKENIZER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MAX_LENGTH = 8192
+LM_EVAL = version("lm_eval")
 PAGE = Path(__file__).resolve().parents[1] / "distill_eval" / "plan" / "tasks.toml"
-HEAD = f"""# Documents and tokens of well-known tasks, measured by scripts/measure_tasks.py with lm-eval {version("lm_eval")} and the
+HEAD = f"""# Documents and tokens of well-known tasks, by scripts/measure_tasks.py with lm-eval {LM_EVAL} and the
 # tokenizer of {TOKENIZER} ({MAX_LENGTH} tokens at once), with each task's own number of examples.
 # num_tokens: every request whole. num_shared_tokens: a common beginning read once. num_new_tokens: written at most.
 """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distill_eval.plan.config import PlanConfig
     from distill_eval.plan.quality import OwnRun
     from distill_eval.report.plan_chart import Expected
-    from distill_eval.schema.plan import Figure, Hardware, ModelSizes, Plan
+    from distill_eval.schema.plan import Figure, Hardware, ModelSizes, Plan, StudentPlan
     from distill_eval.store import Store
     from distill_eval.student.teacher import Teacher
 
@@ -51,23 +51,17 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     from distill_eval.plan.hardware import find_hardware, this_machine
     from distill_eval.plan.quality import retained
     from distill_eval.plan.serving import serving_plans
-    from distill_eval.plan.sizes import model_sizes
-    from distill_eval.plan.students import find_target, propose
     from distill_eval.plan.training import training_figures
     from distill_eval.provenance import collect
     from distill_eval.schema.plan import Plan
 
     here = cache(this_machine)
     hardware = find_hardware(config.hardware, here)
-    teacher, source = read(config.teacher, say)
-    sizes = model_sizes(teacher.config, teacher.kind, name=config.teacher, source=source)
-    students = propose(teacher, find_target(config, sizes.parts.total))
+    teacher, sizes, students = _models(config, say)
     student, fine_tuned = students[0], teacher.kind == "classifier"
     kept = retained(student.compression, config.method, own_runs(config), fine_tuned=fine_tuned)
-    tokens = _tokens(config, kept.tokens)
-    utilisation = _utilisation(config, hardware, teacher, sizes, student.sizes, say)
-    training = training_figures(sizes, student.sizes, config, hardware, utilisation, tokens)
-    tasks = evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say)
+    share = _utilisation(config, hardware, teacher, sizes, student.sizes, say)
+    training = training_figures(sizes, student.sizes, config, hardware, share, _tokens(config, kept.tokens))
     return Plan(
         teacher_ref=teacher.ref,
         method=config.method,
@@ -76,7 +70,7 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
         hardware=hardware,
         training=training,
         retained=kept,
-        evaluation=tasks,
+        evaluation=evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say),
         serving=serving_plans(sizes, student.sizes, config, hardware),
         findings=advise(
             teacher=sizes,
@@ -120,6 +114,16 @@ def write(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None]
 
 
 # ---- what is read
+
+
+def _models(config: PlanConfig, say: Callable[[str], None]) -> tuple[Teacher, ModelSizes, tuple[StudentPlan, ...]]:
+    """The teacher, its sizes, and the students that it may have."""
+    from distill_eval.plan.sizes import model_sizes
+    from distill_eval.plan.students import find_target, propose
+
+    teacher, source = read(config.teacher, say)
+    sizes = model_sizes(teacher.config, teacher.kind, name=config.teacher, source=source)
+    return teacher, sizes, propose(teacher, find_target(config, sizes.parts.total))
 
 
 def read(name: str, say: Callable[[str], None]) -> tuple[Teacher, str]:

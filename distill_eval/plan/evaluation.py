@@ -8,7 +8,6 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from distill_eval.compare import planned_power
 from distill_eval.evaluate.sizes import TaskSize
 from distill_eval.plan.flops import forward_flops
 from distill_eval.record import from_table, record
@@ -42,9 +41,9 @@ class Rate(NamedTuple):
 
     here: Hardware
     share: float
-    """Of its peak that a forward pass reaches."""
-    low: float
-    high: float
+    """Of its peak that scoring reaches."""
+    low: float | None
+    high: float | None
     source: str
 
 
@@ -94,6 +93,7 @@ def _plan(
     level: float,
     rate: Rate | None,
 ) -> TaskPlan:
+    from distill_eval.compare import planned_power
     from distill_eval.evaluate.harness.tasks import sample_size
 
     totals = {name: size.num_docs_total for name, size in one.members.items()}
@@ -122,6 +122,7 @@ def docs_to_detect(drop: float, *, kind: MetricKind, level: float) -> int | None
 
     `None` where the metric's spread is not known before, or the drop is above what models are taken to disagree on.
     """
+    from distill_eval.compare import planned_power
 
     def finds(num_docs: int) -> bool:
         found = planned_power(num_docs, kind=kind, level=level).planned_detectable_drop
@@ -215,4 +216,5 @@ def _seconds(tokens: Figure, num_docs: int, teacher: ModelSizes, student: ModelS
     peak = rate.here.flops * rate.here.num_devices
     rest = " Without the tokens that they write, one after the other" if tokens.high is not None else ""
     source = f"the forward pass's FLOPs of both models at {rate.share:.0%} of this machine's peak: {rate.source}.{rest}"
-    return figure(flops / (peak * rate.share), source, flops / (peak * rate.high), flops / (peak * rate.low))
+    ends = [None if share is None else flops / (peak * share) for share in (rate.high, rate.low)]
+    return figure(flops / (peak * rate.share), source, *ends)

@@ -138,6 +138,7 @@ def _figures(found: Speeds, price: float | None, unserved: str | None, num_reque
     none = unserved or "a classifier, or another model without a cache of keys and values, writes no tokens"
     fewer = f"; the memory holds {at_once} of the {num_requests} requests at once" if at_once < num_requests else ""
     cost = None if throughput is None or price is None else dollars_per_million(price, throughput)
+    longer = f"the longer of FLOPs at the peak and of the weights' and caches' bytes read; {BEST}"
     priced = "no price: none is assumed. Add --price-per-hour" if price is None else f"price over throughput; {BEST}"
 
     def figure(name: str, value: float | None, unit: str, source: str) -> Figure:
@@ -151,12 +152,7 @@ def _figures(found: Speeds, price: float | None, unserved: str | None, num_reque
             unserved or f"of one prompt alone: the longer of its FLOPs at the peak and the weights' bytes read; {BEST}",
         ),
         "tpot_ms": figure(
-            "tpot_ms",
-            None if tpot is None else 1e3 * tpot,
-            "ms",
-            none
-            if tpot is None
-            else f"the longer of FLOPs at the peak and of the weights' and caches' bytes read; {BEST}{fewer}",
+            "tpot_ms", None if tpot is None else 1e3 * tpot, "ms", none if tpot is None else f"{longer}{fewer}"
         ),
         "throughput": figure(
             "throughput",

@@ -178,12 +178,7 @@ def _disk_figures(student: ModelSizes, config: TrainingPlan, tokens: float) -> t
 
 
 def _time_figures(
-    teacher: ModelSizes,
-    student: ModelSizes,
-    config: PlanConfig,
-    hardware: Hardware,
-    utilisation: Figure,
-    tokens: float,
+    teacher: ModelSizes, student: ModelSizes, config: PlanConfig, hardware: Hardware, utilisation: Figure, tokens: float
 ) -> tuple[Figure, ...]:
     training = config.training
     flops = training_flops(teacher, student, training, tokens)
@@ -195,7 +190,7 @@ def _time_figures(
         price = hardware.price_per_hour
         return None if time is None or price is None else dollars(time, price)
 
-    values = seconds(utilisation.value), seconds(utilisation.high), seconds(utilisation.low)
+    values = [seconds(share) for share in (utilisation.value, utilisation.high, utilisation.low)]
     share = "no utilisation" if utilisation.value is None else f"a utilisation of {utilisation.value:.3g}"
     again = " and 2 N of the layers again" if training.gradient_checkpointing else ""
     why = "FLOPs over the peak, without validations and checkpoints, at "
@@ -208,7 +203,7 @@ def _time_figures(
             f"6 N of the student{again}, 2 N of the teacher, and attention, per token; N are the entries of all "
             "matrices with the head, without looked-up embeddings (arXiv 2204.02311, appendix B)",
         ),
-        _figure("seconds", values[0], "s", f"{why}{share}: {utilisation.source}", spread=values[1:]),
+        _figure("seconds", values[0], "s", f"{why}{share}: {utilisation.source}", spread=(values[1], values[2])),
         _figure(
             "cost_usd",
             cost(values[0]),

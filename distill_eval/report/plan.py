@@ -268,6 +268,6 @@ HOW_TO_READ = """## How to read this
 - **exact** follows from a config by arithmetic; **measured** was timed or weighed on the machine that it is about;
   everything else is an **estimate**, with its spread in brackets where there is one.
 - A dash has no value; its footnote says why, and what to type.
-- After `distill-eval run` of a recipe with `[plan]`, `distill-eval report` shows these figures beside the measured ones.
+- After the run of a recipe with `[plan]`, its report shows these figures beside the measured ones.
 
 Definitions and sources: docs/metrics.md, docs/anchors.md, docs/design/plan.md."""

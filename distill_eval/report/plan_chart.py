@@ -73,8 +73,9 @@ def _chart(
 ) -> tuple[ET.Element, float]:
     compression, planned = plan.students[0].compression, plan.retained.fit
     group = element("g")
-    sizes = [compression, 1.0, *(one.compression for one in (*used, *fit, *own))]
-    kept = [one.retention for one in (*used, *own)] + [end for one in fit for end in (one.low, one.high)]
+    points = [(one.compression, one.retention) for one in used] + [(one.compression, one.retention) for one in own]
+    sizes = [compression, 1.0, *(size for size, _ in points), *(one.compression for one in fit)]
+    kept = [share for _, share in points] + [end for one in fit for end in (one.low, one.high)]
     kept += [end for end in (planned.value, planned.low, planned.high) if end is not None]
     x_axis, y_axis = logarithmic(sizes), linear([100 * one for one in kept] or [0.0, 100.0])
     box = plot_box(
@@ -92,7 +93,7 @@ def _chart(
     for run in own:
         group.append(place.spot(run.name, run.compression, run.retention, OWN, HOLLOW_BAR))
     group.extend(_planned(compression, planned, place))
-    return group, x_title(group, "times smaller: parameters of the teacher over those of the student", box)
+    return group, x_title(group, "times smaller (parameters, teacher over student)", box)
 
 
 def _entries(plan: Plan, used: Sequence[Anchor], fit: Sequence[Expected], own: Sequence[Kept]) -> list[Entry]:

@@ -239,9 +239,11 @@ class Plan:
 class Check:
     """One figure of a plan beside what was measured."""
 
-    name: str
+    what: str
+    """What it is of, for people."""
     planned: Figure
-    measured: float
+    measured: float | None
+    """`None` where nothing recorded it; `source` says why."""
     error: float | None
     """planned / measured - 1; `None` where nothing was measured but 0."""
     inside: bool | None

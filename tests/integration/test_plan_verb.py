@@ -5,15 +5,20 @@ import math
 import xml.etree.ElementTree as ET
 
 import pytest
-from fakes.runs import write_text
+from fakes.runs import by_name, recipe_text, record, skipped, write, write_text
 from fakes.tiny_families import make_tokenizer
 from fakes.tiny_tasks import write_tasks
 from fakes.tiny_teachers import save_teacher
 
 from distill_eval.cli import main
 from distill_eval.compare import planned_power
+from distill_eval.evaluate.sizes import Tasks
+from distill_eval.pipeline.gathered import gather
 from distill_eval.record import from_json
+from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.plan import Plan
+from distill_eval.schema.retention import Retention
+from distill_eval.store import Store
 
 HARDWARE = ["--hardware", "2xmine", "--flops", "100", "--bandwidth", "1000", "--memory", "16"]
 
@@ -86,7 +91,7 @@ def test_tasks_that_are_loaded_count_what_compare_would_score(place, tmp_path):
     assert one.detectable_drop == planned_power(20, kind="binary", level=0.95).planned_detectable_drop
     assert one.limit_to_detect is None
     assert "too few documents" in one.reason
-    assert group.num_docs == 20 * len({*group.task.split()}) or group.num_docs > 20
+    assert group.num_docs == 20 * len(Tasks(Store(), place / "tasks").leaves("tiny_group")) > 20
 
 
 def test_a_teacher_that_cannot_be_had_is_planned_from_the_published_copy(tmp_path, capsys, monkeypatch):
@@ -137,6 +142,51 @@ def test_a_recipe_that_exists_is_kept(place, tmp_path, capsys):
     assert main([*words, "--output-dir", str(tmp_path / "out"), "--write-recipe", str(tmp_path / "mine.toml")]) == 2
     assert (tmp_path / "mine.toml").read_text() == "mine"
     assert "exists: name another file" in capsys.readouterr().err
+
+
+def test_a_run_holds_its_plan_against_what_it_measured(place, tmp_path, capsys):
+    text = recipe_text(
+        {
+            "": f'teacher = "{place / "teacher"}"',
+            "data": f'data = "{place / "text.jsonl"}"\nmax_length = 32\nvalidation_documents = 10',
+            "plan.hardware": 'hardware = "mine"\nflops = 0.001\nbandwidth = 1\nmemory = 1',
+            "plan.training": "utilisation = 0.5",
+            "prepare": "ratio = 0.6\ncalibration_samples = 4\ncalibration_length = 32",
+            "distill.training": 'steps = 2\nbatch_size = 2\ndevice = "cpu"',
+            "compare.evaluation": f'tasks = ["tiny_mc"]\nlimit = 8\ninclude_path = "{place / "tasks"}"',
+            "report": "html = true",
+        }
+    )
+    out = tmp_path / "out"
+    command = ["run", write(tmp_path, text), "--output-dir", str(out)]
+    assert main(command) == 0
+    plan = from_json(Plan, (out / "plan" / "plan.json").read_bytes(), source="plan.json")
+    assert [step.stage for step in record(out).stages] == ["plan", "prepare", "distill", "compare", "report"]
+
+    found = {one.what: one for one in gather([out], provenance=plan.provenance).checks["out/plan/plan.json"]}
+    size = found["parameters of the student"]
+    assert (size.planned.value, size.error) == (plan.students[0].sizes.parts.total, pytest.approx(0, abs=0.02))
+    assert found["parameters of the teacher"].error == 0
+    trained = from_json(DistillRun, (out / "student" / "distill.json").read_bytes(), source="distill.json")
+    assert found["training tokens"].planned.value == 2 * 2 * 32  # steps, rows and their length, of [distill] and [data]
+    assert found["training tokens"].measured == trained.num_tokens_seen
+    seconds = found["training time"]
+    assert seconds.measured == by_name(out)["distill"].seconds
+    assert found["memory of the training"].measured is None
+    assert found["documents of tiny_mc"].measured == 8
+    retention = from_json(Retention, (out / "compare" / "retention.json").read_bytes(), source="retention.json")
+    kept = found["kept, by a planner's rule"]
+    assert kept.measured == retention.verdicts[0].mean_retention
+    assert kept.error == pytest.approx(kept.planned.value / kept.measured - 1)
+    assert kept.inside is None
+
+    report = (out / "report" / "report.md").read_text()
+    assert "## Planned and measured" in report
+    assert "a training does not record its memory" in report
+    assert 'id="planned"' in (out / "report" / "report.html").read_text()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert skipped(capsys.readouterr().out) == ["plan", "prepare", "distill", "compare", "report"]
 
 
 def test_a_calibration_says_how_long_a_training_takes_on_this_machine(place, tmp_path):

@@ -27,7 +27,7 @@ class Counted(NamedTuple):
 class _Counter:
     """Takes the place of an engine."""
 
-    plain_reason = None
+    plain_reason: str | None = None
 
     def __init__(self, max_length: int) -> None:
         self.max_length = max_length
