@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from distill_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from tyro.constructors import ConstructorRegistry
+
+_LISTS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    str: (str, "NAME"),
+    int: (int, "NUMBER"),
+    Path: (Path, "FOLDER"),
+}
+"""What is written with commas between, and how one of it is called."""
 
 
 def read(kinds: Any, argv: Sequence[str]) -> Any:
@@ -55,21 +63,25 @@ def _read(kinds: Any, argv: Sequence[str]) -> Any:
 
 
 def _comma_lists() -> ConstructorRegistry:
-    """Lists of names are written as lm-eval's users write them: `--tasks mmlu,lambada_openai`."""
+    """Lists are written as lm-eval's users write them: `--tasks mmlu,lambada_openai`; but for those without a flag."""
+    from tyro.conf import Positional
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
     registry = ConstructorRegistry()
 
     @registry.primitive_rule
-    def comma_list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[str, ...]] | None:
-        if info.type != tuple[str, ...]:
+    def comma_list(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
+        is_list = get_origin(info.type) is tuple and get_args(info.type)[1:] == (...,)
+        found = _LISTS.get(get_args(info.type)[0]) if is_list else None
+        if found is None or Positional in info.markers:
             return None
+        read, name = found
         return PrimitiveConstructorSpec(
             nargs=1,
-            metavar="NAME[,NAME...]",
-            instance_from_str=lambda args: tuple(part.strip() for part in args[0].split(",")),
+            metavar=f"{name}[,{name}...]",
+            instance_from_str=lambda args: tuple(read(part.strip()) for part in args[0].split(",")),
             is_instance=lambda value: isinstance(value, tuple),
-            str_from_instance=lambda value: [",".join(value)],
+            str_from_instance=lambda value: [",".join(map(str, value))],
         )
 
     return registry

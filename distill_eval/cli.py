@@ -35,6 +35,10 @@ RESUMES = {
 INTERRUPTED = 130
 
 VERBS = {
+    "plan": (
+        "distill_eval.plan.config:PlanConfig",
+        "What a student of a given size will keep, cost and need, before anything is run.",
+    ),
     "compare": (
         "distill_eval.compare_config:CompareConfig",
         "What a student kept of its teacher, task by task, and whether the loss is real.",
@@ -104,6 +108,7 @@ VERBS = {
 }
 """Name to config, imported when it is asked for, and what `--help` says of it."""
 RUN = {
+    "PlanConfig": "plan:plan",
     "CompareConfig": "compare:compare",
     "PrepareConfig": "training:prepare",
     "DistillConfig": "training:distill",

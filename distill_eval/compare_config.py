@@ -52,6 +52,9 @@ class CompareConfig:
     """Instead: a task passes when student - teacher + margin is above 0, in the metric's own unit."""
     level: float = DEFAULT_LEVEL
     """Level of all confidence intervals."""
+    adaptive: bool = False
+    """Take documents in a random order (by --seed), block by block, and stop on each task when every student has its
+    verdict; intervals then hold at whichever look they are read. For metrics that score documents from 0 to 1."""
     rules: GateOptions = GateOptions()
     gate: bool = False
     """Exit with 0 when every student passes, 3 when one fails, 4 when one is inconclusive."""
@@ -90,6 +93,11 @@ class CompareConfig:
         require(r is None or 0 < r <= 1, f"--min-retention {r}: expected a share between 0 and 1, e.g. 0.95")
         require(
             m is None or 0 <= m < math.inf, f"--margin {m}: expected 0 or more, e.g. 0.02 for two points of accuracy"
+        )
+        require(
+            not self.adaptive or set(self.baseline) <= {NONE},
+            f"--baseline {','.join(self.baseline)}: --adaptive stops when the verdict against the teacher holds, which "
+            "says nothing of a baseline. Leave one of them out",
         )
         self.rules.check("compare")
 

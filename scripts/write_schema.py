@@ -19,6 +19,7 @@ from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.evals import EvalRun, Sample
 from distill_eval.schema.export import ExportRun
 from distill_eval.schema.fidelity import Fidelity
+from distill_eval.schema.plan import Plan
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.report import Report
@@ -44,6 +45,7 @@ ARTIFACTS = {
     "bench.json": BenchRun,
     "diff.json": Diff,
     "report.json": Report,
+    "plan.json": Plan,
 }
 
 

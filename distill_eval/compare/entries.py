@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 from distill_eval.compare.evidence import Evidence, Interval
 from distill_eval.compare.groups import Key
+from distill_eval.compare.looks import Looked
 from distill_eval.compare.measure import Measured
 from distill_eval.compare.power import docs_to_settle, planned_power, seen_power
+from distill_eval.compare.sequential import AfterLooks
 from distill_eval.compare.verdict import verdict_of
 from distill_eval.record import DIGITS, digits
+from distill_eval.schema.looks import Adaptive, Look
 from distill_eval.schema.retention import Criterion, Entry, Estimate, Power
 
 
@@ -83,15 +86,11 @@ def judge(measured: Measured, criterion: Criterion) -> Judged:
     evidence, level = measured.evidence, criterion.level
     if evidence is None:
         return _without_evidence(measured)
-    why = f"{measured.num_pairs} document(s) show no variance to make an interval from"
+    why = _no_variance(measured)
     teacher, student, difference = (
         estimate(evidence.linear(*weights, level), why) for weights in ((0.0, 1.0), (1.0, 0.0), (1.0, -1.0))
     )
-    # Where lower is better the roles are exchanged, so that below, more is better and the second is the standard.
-    better = evidence if measured.higher_is_better else evidence.inverse()
-    share, margin = criterion.min_retention, criterion.margin or 0.0
-    contrast = better.linear(1.0, -1.0 if share is None else -share, level)
-    shifted = Interval(contrast.value + margin, contrast.stderr, contrast.low + margin, contrast.high + margin)
+    better = _oriented(measured, evidence)
     standard = "teacher's" if measured.higher_is_better else "student's"
     return Judged(
         teacher=teacher,
@@ -99,7 +98,53 @@ def judge(measured: Measured, criterion: Criterion) -> Judged:
         difference=difference,
         retention=_ratio(better, 0.0, level, standard),
         above_chance=_above_chance(measured, evidence, teacher, level),
-        contrast=estimate(shifted, why),
+        contrast=contrast_of(measured, criterion),
+    )
+
+
+def contrast_of(measured: Measured, criterion: Criterion) -> Estimate:
+    """The quantity whose interval decides the verdict."""
+    if measured.evidence is None:
+        return Estimate(value=None, reason=measured.reason)
+    share, margin = criterion.min_retention, criterion.margin or 0.0
+    found = _oriented(measured, measured.evidence).linear(1.0, -1.0 if share is None else -share, criterion.level)
+    shifted = Interval(found.value + margin, found.stderr, found.low + margin, found.high + margin)
+    return estimate(shifted, _no_variance(measured))
+
+
+def _oriented(measured: Measured, evidence: Evidence) -> Evidence:
+    """Evidence in which more is better: where it is not, the roles are exchanged, and the student is the standard."""
+    return evidence if measured.higher_is_better else evidence.inverse()
+
+
+def _no_variance(measured: Measured) -> str:
+    return f"{measured.num_pairs} document(s) show no variance to make an interval from"
+
+
+def adaptive_of(measured: Measured, usual: Measured, looked: Looked, criterion: Criterion) -> Adaptive:
+    """How the verdict came about, look by look.
+
+    Args:
+        measured: One task or group, valid at any look.
+        usual: The same as if its number of documents had been fixed before.
+        looked: How its documents were taken.
+        criterion: What a student must show.
+    """
+    looks = []
+    for place, num_docs in enumerate(looked.looks, start=1):
+        evidence = measured.evidence
+        if isinstance(evidence, AfterLooks):
+            evidence = evidence.until(place)
+        contrast = contrast_of(measured._replace(evidence=evidence), criterion)
+        looks.append(Look(num_docs=num_docs, ci_low=contrast.ci_low, ci_high=contrast.ci_high))
+    fixed = contrast_of(usual, criterion)
+    return Adaptive(
+        num_docs=looked.looks[-1],
+        num_docs_total=len(looked.order),
+        stopped="documents" if looked.exhausted else "verdict",
+        looks=tuple(looks),
+        usual_ci_low=fixed.ci_low,
+        usual_ci_high=fixed.ci_high,
     )
 
 

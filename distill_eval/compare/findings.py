@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from distill_eval.compare.verdict import allowed_loss
 from distill_eval.schema.evals import EvalRun
+from distill_eval.schema.looks import Adaptive
 from distill_eval.schema.model import ModelFacts
 from distill_eval.schema.retention import WEIGHTS, Bought, Criterion, Entry, Finding, Outcome
 
@@ -119,8 +120,12 @@ def _change(entry: Entry, bought: Bought) -> str:
 
 def _task_findings(entries: Sequence[Entry], criterion: Criterion) -> list[Finding]:
     """What limits the verdicts on one task, whichever the student; for numbers that differ, the worst is given."""
-    found = [_size_finding(max(entries, key=lambda entry: entry.power.detectable_drop or 0.0), criterion)]
     first = entries[0]
+    found = [
+        _size_finding(max(entries, key=lambda entry: entry.power.detectable_drop or 0.0), criterion)
+        if first.adaptive is None
+        else _taken_finding(first, first.adaptive)
+    ]
     if first.chance is not None and first.retention_above_chance.value is None:
         text = (
             f"The teacher's {first.metric} of {first.teacher.value or 0.0:.1%} cannot be told from guessing "
@@ -166,6 +171,20 @@ def _size_finding(entry: Entry, criterion: Criterion) -> Finding | None:
         if blind and allowed is not None:
             text += f", and the criterion allows {amount(allowed, entry.unit)}"
     return Finding(weight="high" if blind else "medium", subject=entry.task, text=f"{text}.")
+
+
+def _taken_finding(entry: Entry, adaptive: Adaptive) -> Finding:
+    """How many documents were enough, and what that does to the estimates."""
+    used = f"{adaptive.num_docs:,} of {adaptive.num_docs_total:,} documents"
+    looks = f"{len(adaptive.looks)} looks" if len(adaptive.looks) > 1 else "1 look"
+    if adaptive.stopped == "documents":
+        text = f"All {adaptive.num_docs_total:,} documents were taken, with {looks}: its intervals allow for that."
+    else:
+        text = (
+            f"{used} were enough for every verdict, after {looks}. Its intervals hold at all of them; the estimates "
+            "lean away from the limit, since it was stopped when they were far from it."
+        )
+    return Finding(weight="low", subject=entry.task, text=text)
 
 
 def _undecided(entry: Entry) -> str:

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from distill_eval.compare.bought import Against, adjusted, bought_of
 from distill_eval.compare.confidence import calibration_errors
-from distill_eval.compare.entries import Place, entry_of
+from distill_eval.compare.entries import Place, adaptive_of, contrast_of, entry_of
 from distill_eval.compare.findings import find_all
 from distill_eval.compare.groups import Group, Key, aggregating, group_of, has, task_keys
+from distill_eval.compare.looks import Looked, Part, after_looks, looked_of
 from distill_eval.compare.measure import Measured, measure_group, measure_task
 from distill_eval.compare.pairing import Evaluated, PairedTask, exchanged, pair
 from distill_eval.compare.significance import holm
-from distill_eval.compare.verdict import check_criterion, check_margin, student_verdict
+from distill_eval.compare.verdict import check_criterion, check_margin, student_verdict, verdict_of
 from distill_eval.errors import require
 from distill_eval.record import digits
 from distill_eval.schema.evals import EvalRun, TaskRun
@@ -28,6 +29,7 @@ def compare(
     baselines: Sequence[Evaluated | None] = (),
     seed: int,
     provenance: Provenance,
+    looks: Sequence[Looked] = (),
 ) -> Retention:
     """What each student kept of the teacher, with the uncertainty of every number and a verdict per task.
 
@@ -40,6 +42,7 @@ def compare(
         baselines: For each student the same one trained without a teacher, or `None`; empty: none has one.
         seed: Of the bootstrap, which corpus metrics and calibration errors need.
         provenance: Copied into the result.
+        looks: How the documents were taken, where that ended when the verdicts held; empty: all at once.
 
     Raises:
         UsageError: the criterion is out of range or would pass every student, or there is no student.
@@ -50,7 +53,7 @@ def compare(
     require(len(students) > 0, "there is no student to compare: name one with --student")
     entries: list[Entry] = []
     for student, baseline in zip(students, baselines or [None] * len(students), strict=True):
-        entries += _entries(teacher, student, baseline, criterion, seed)
+        entries += _entries(teacher, student, baseline, criterion, seed, looks)
     check_margin(criterion, {entry.task: entry.kind for entry in entries if entry.primary})
     refs = [student.run.model.ref for student in students]
     without = list({one.run.model.ref: one.run for one in baselines if one is not None}.values())
@@ -83,13 +86,45 @@ def _facts(task: TaskRun) -> TaskFacts:
     )
 
 
+def undecided(
+    teacher: Evaluated, students: Sequence[Evaluated], criterion: Criterion, *, seed: int, looks: Sequence[Looked]
+) -> set[str]:
+    """The names of tasks and groups on which a student has no verdict yet, at this look.
+
+    Args:
+        teacher: The teacher's evaluation of the documents taken so far.
+        students: The students'.
+        criterion: What a student must show on every task.
+        seed: Of the bootstrap.
+        looks: How the documents were taken.
+    """
+    found: set[str] = set()
+    for student in students:
+        measuring = _Measuring(pair(teacher, student), criterion.level, seed, looks)
+        for place, group in _places(teacher.run, student.run.model.ref):
+            if place.primary and verdict_of(contrast_of(measuring.at(place, group), criterion)) == "INCONCLUSIVE":
+                found.add(place.task)
+    return found
+
+
 def _entries(
-    teacher: Evaluated, student: Evaluated, baseline: Evaluated | None, criterion: Criterion, seed: int
+    teacher: Evaluated,
+    student: Evaluated,
+    baseline: Evaluated | None,
+    criterion: Criterion,
+    seed: int,
+    looks: Sequence[Looked],
 ) -> list[Entry]:
     """The entries of one student: every group before the tasks, Holm's adjustment over the primary ones."""
     places = _places(teacher.run, student.run.model.ref)
-    measured = _Measuring(pair(teacher, student), criterion.level, seed)
+    measured = _Measuring(pair(teacher, student), criterion.level, seed, looks)
     entries = _adjusted([entry_of(measured.at(place, group), place, criterion) for place, group in places])
+    if looks:
+        for index, (place, group) in enumerate(places):
+            if place.primary:
+                looked = looked_of(measured.tasks(place, group), looks)
+                history = adaptive_of(measured.at(place, group), measured.usual(place, group), looked, criterion)
+                entries[index] = replace(entries[index], adaptive=history)
     if baseline is None:
         return entries
     without = exchanged(pair(teacher, baseline))
@@ -123,13 +158,35 @@ def _places(teacher: EvalRun, ref: str) -> list[tuple[Place, Group | None]]:
 class _Measuring:
     """Measures tasks once, though groups and subgroups ask for them again."""
 
-    def __init__(self, paired: Mapping[str, PairedTask], level: float, seed: int) -> None:
-        self._paired, self._level, self._seed = paired, level, seed
+    def __init__(self, paired: Mapping[str, PairedTask], level: float, seed: int, looks: Sequence[Looked] = ()) -> None:
+        self._paired, self._level, self._seed, self._looks = paired, level, seed, looks
         self._known: dict[tuple[str, Key], Measured] = {}
 
     def at(self, place: Place, group: Group | None) -> Measured:
-        """What stands at a place: a metric of a task, or of the group."""
-        return self.task(place.task, place.key) if group is None else self.group(group, place.key)
+        """What stands at a place, valid at any look where there were several."""
+        usual = self.usual(place, group)
+        if not self._looks:
+            return usual
+        parts = [
+            Part(name, self.task(name, place.key), [teacher.doc_id for teacher, _ in self._paired[name].documents])
+            for name in self.tasks(place, group)
+        ]
+        looked = looked_of([part.task for part in parts], self._looks)
+        by_size = group is None or group.spec.weight_by_size
+        return after_looks(usual, parts, place.key[0], looked, level=self._level, weight_by_size=by_size)
+
+    def usual(self, place: Place, group: Group | None) -> Measured:
+        """The same for a number of documents that was fixed before: a metric of a task, or of the group."""
+        if group is None:
+            return self.task(place.task, place.key)
+        return self.group(group, place.key, self.tasks(place, group))
+
+    def tasks(self, place: Place, group: Group | None) -> list[str]:
+        """The task itself, or those of the group that have the metric."""
+        if group is None:
+            return [place.task]
+        names = [name for name in group.spec.tasks if name in self._paired]
+        return [name for name in names if has(self._paired[name].teacher, place.key)]
 
     def task(self, name: str, key: Key) -> Measured:
         """One metric of one task."""
@@ -137,11 +194,9 @@ class _Measuring:
             self._known[name, key] = measure_task(self._paired[name], key, level=self._level, seed=self._seed)
         return self._known[name, key]
 
-    def group(self, group: Group, key: Key) -> Measured:
+    def group(self, group: Group, key: Key, names: Sequence[str]) -> Measured:
         """One metric of a group, over those of its tasks that have it."""
-        names = [name for name in group.spec.tasks if name in self._paired]
-        having = [name for name in names if has(self._paired[name].teacher, key)]
-        return measure_group([self.task(name, key) for name in having], weight_by_size=group.spec.weight_by_size)
+        return measure_group([self.task(name, key) for name in names], weight_by_size=group.spec.weight_by_size)
 
 
 def _adjusted(entries: Sequence[Entry]) -> list[Entry]:

@@ -60,7 +60,7 @@ Rows: TypeAlias = SampledRows | TopKRows | HiddenRows
 
 def row_bytes(key: CacheKey) -> float:
     """Bytes of one row before compression."""
-    soft = 0.0 if key.num_kept is None else _row_bytes(key.kind, key.num_kept, key.vocab_size)
+    soft = 0.0 if key.num_kept is None else soft_bytes(key.kind, key.num_kept, key.vocab_size)
     return soft + hidden_bytes(key)
 
 
@@ -73,7 +73,7 @@ def most_kept(kind: Kind, vocab_size: int) -> int:
     """The most ids per scored position within `MAX_BYTES`, whichever they are; for `top_k` at most the vocabulary."""
     limit = MAX_BYTES - _MARGIN
     kept = 1
-    while _row_bytes(kind, kept + 1, vocab_size) <= limit and (kind == "sample" or kept < vocab_size):
+    while soft_bytes(kind, kept + 1, vocab_size) <= limit and (kind == "sample" or kept < vocab_size):
         kept += 1
     return kept
 
@@ -92,7 +92,8 @@ def check_num_kept(kind: Kind, num_kept: int, vocab_size: int) -> None:
     )
 
 
-def _row_bytes(kind: Kind, num_kept: int, vocab_size: int) -> float:
+def soft_bytes(kind: Kind, num_kept: int, vocab_size: int) -> float:
+    """Bytes of one row of kept ids before compression."""
     ids = sorted_ids.num_bits(num_kept, vocab_size) / 8
     return ids + (_ENTROPY_BYTES if kind == "sample" else (num_kept + 1) * _NUMBER_BYTES)
 

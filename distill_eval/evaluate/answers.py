@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill_eval.errors import ModelError
@@ -17,15 +18,19 @@ if TYPE_CHECKING:
 
 
 class Answers(NamedTuple):
-    """What it takes to get a model's responses."""
+    """What it takes to get a model's responses, to all documents or to some."""
 
     model: LazyModel
     builds: dict[str, Built]
     store: Store
     progress: Progress
+    documents: Mapping[str, Collection[int]] | None = None
+    """By task; `None`: all. What is scored stays in the task's journal, so that more of them are scored later on."""
+    earlier: Mapping[str, Responses] = {}
+    """What a call with fewer documents gave."""
 
     def collect(self, known: dict[str, Any], versions: dict[str, str]) -> dict[str, Responses]:
-        """The responses by task; tasks that another process works on come last, and are waited for.
+        """The responses by task, `None` where they are not asked for; tasks that another process works on come last.
 
         Args:
             known: What a response depends on besides the task and its prompts.
@@ -44,11 +49,14 @@ class Answers(NamedTuple):
                     busy.append(name)
                 else:
                     found[name] = answers
-                    self.progress.update(str(self.model.folder.ref), name, 1.0)
+                    there = sum(response is not None for response in answers.responses)
+                    self.progress.update(str(self.model.folder.ref), name, there / len(answers.responses))
         return found
 
     def _of_task(self, name: str, parts: dict[str, Any], *, wait: bool) -> Responses | None:
         """`None` when another process is at it and `wait` is False."""
+        if name in self.earlier and not self._new(name):
+            return self.earlier[name]
         answers = read_kept(Responses, self.store.get("responses", parts))
         if answers is not None:
             return answers
@@ -59,20 +67,31 @@ class Answers(NamedTuple):
             answers = read_kept(Responses, journal.finished)
             if answers is None:
                 answers = self._score(name, journal)
-                journal.finish(to_json(answers).encode())
+                if None not in answers.responses:
+                    journal.finish(to_json(answers).encode())
         return answers
+
+    def _new(self, name: str) -> list[int]:
+        """Places of the requests that are asked for and that no earlier call had."""
+        instances = self.builds[name].instances
+        known = self.earlier[name].responses if name in self.earlier else [None] * len(instances)
+        documents = None if self.documents is None else self.documents[name]
+        return [
+            place
+            for place, (instance, response) in enumerate(zip(instances, known, strict=True))
+            if response is None and (documents is None or instance.doc_id in documents)
+        ]
 
     def _score(self, name: str, journal: Journal) -> Responses:
         """Score what the journal does not have yet, one kind of request after the other."""
-        instances = self.builds[name].instances
+        instances, new, earlier = self.builds[name].instances, self._new(name), self.earlier.get(name)
         self.progress.update(str(self.model.folder.ref), name, len(journal.done) / len(instances))
         lm = self.model.get()
-        responses: list[Any] = [None] * len(instances)
-        reasons: list[str | None] = []
-        before = 0
-        kinds = list(dict.fromkeys(instance.request_type for instance in instances))
-        for kind in kinds:
-            indices = [index for index, instance in enumerate(instances) if instance.request_type == kind]
+        responses: list[Any] = [None] * len(instances) if earlier is None else list(earlier.responses)
+        reasons: list[str | None] = [] if earlier is None else [earlier.scorer_reason]
+        before = len(instances) - responses.count(None)
+        for kind in dict.fromkeys(instances[place].request_type for place in new):
+            indices = [place for place in new if instances[place].request_type == kind]
             lm.recorder = self._recorder(name, journal, indices, before)
             before += len(indices)
             for index, response in zip(indices, getattr(lm, kind)([instances[i] for i in indices]), strict=True):
@@ -80,7 +99,7 @@ class Answers(NamedTuple):
             reasons.append(lm.plain_reason)
         reason = next((reason for reason in reasons if reason is not None), None)
         return Responses(
-            facts=self.model.facts(),
+            facts=self.model.facts() if earlier is None else earlier.facts,
             responses=json.loads(json.dumps(responses)),
             scorer="prefix" if reason is None else "plain",
             scorer_reason=reason if self.model.options.scorer == "prefix" else None,

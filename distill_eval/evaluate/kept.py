@@ -53,6 +53,10 @@ class PlannedTask(NamedTuple):
     num_docs: int
     kind: MetricKind
     """Of the metric that will carry its verdict, as far as it is known before."""
+    metric: str
+    """That metric."""
+    sizes: dict[str, int]
+    """Documents of each of its tasks."""
 
 
 def read_kept(cls: type[T], data: bytes | None) -> T | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distill_eval.device import choose_device
 from distill_eval.engine import EngineChoice
 from distill_eval.errors import NotComparableError
-from distill_eval.evaluate import models
+from distill_eval.evaluate import models, room
 from distill_eval.evaluate.answers import Answers
 from distill_eval.evaluate.identity import identity, manifest
 from distill_eval.evaluate.kept import PlannedTask, Progress, Responses, Scored, read_kept
@@ -22,6 +23,8 @@ from distill_eval.schema.model import ModelRef
 if TYPE_CHECKING:
     from distill_eval.evaluate.harness.tasks import Built, Loaded
     from distill_eval.store import Store
+
+Take = Callable[[Mapping[str, Collection[int]]], list[Scored]]
 
 
 class _Asked(NamedTuple):
@@ -73,6 +76,59 @@ class Session:
             ModelError: a model cannot be found, loaded or trusted, or gives a score that is not a number.
             TaskError: a task is unknown, or its data cannot be had.
         """
+        asked = self._all_asked(refs, engines)
+        kept = [self._stored(one) for one in asked]
+        num_new = len({one.folder[2:] for one, known in zip(asked, kept, strict=True) if known is None})
+        results: list[Scored] = []
+        for one, known in zip(asked, kept, strict=True):
+            self.store.put("model", {"weights": one.folder.weights_digest}, str(one.folder.ref).encode())
+            results.append(_renamed(known or self._evaluate_one(one, num_new), one.folder))
+        return results
+
+    @contextmanager
+    def opened(self, refs: Sequence[ModelRef], engines: Sequence[EngineChoice] = ()) -> Iterator[Take]:
+        """Prepare to evaluate some documents, then more of them: `take(documents by task)` gives one result per model.
+
+        A document that was taken is not scored again, by a later run neither. Models stay loaded from call to call
+        where there is room for all, else they take turns.
+
+        Args:
+            refs: The models.
+            engines: What runs each; empty: each folder's own.
+
+        Raises:
+            DistillEvalError: as `evaluate`.
+        """
+        asked = self._all_asked(refs, engines)
+        builds = self._requests(asked[0].folder, asked[0].template)
+        self.progress.start({name: built.num_chars for name, built in builds.items()}, len(asked))
+        self._announce(builds)
+        lazy = [LazyModel(one.folder, self.options, self.device) for one in asked]
+        together = room.for_all([one.folder for one in asked], self.options, room.free_bytes(self.device))
+        earlier: list[dict[str, Responses]] = [{} for _ in asked]
+
+        def take(documents: Mapping[str, Collection[int]]) -> list[Scored]:
+            found = []
+            for place, (one, model) in enumerate(zip(asked, lazy, strict=True)):
+                # Asked for again: a chat template may have rendered the tasks for another model meanwhile.
+                builds = self._requests(one.folder, one.template)
+                answers = Answers(model, builds, self.store, self.progress, documents, earlier[place])
+                earlier[place] = answers.collect(one.known, self._versions())
+                if not together:
+                    model.release()
+                found.append(_renamed(self._scored(one, builds, earlier[place], documents), one.folder))
+            return found
+
+        try:
+            yield take
+        finally:
+            for model in lazy:
+                model.release()
+
+    # ---- one model
+
+    def _all_asked(self, refs: Sequence[ModelRef], engines: Sequence[EngineChoice]) -> list[_Asked]:
+        """Find every model and task, and refuse models that would be asked differently."""
         trusted = self.options.trust_remote_code
         chosen: Sequence[EngineChoice] = engines or ["auto"] * len(refs)
         folders = [
@@ -82,15 +138,7 @@ class Session:
         self._known_sources = self._sources()
         asked = [self._asked(folder) for folder in folders]
         _require_one_template(asked)
-        kept = [self._stored(one) for one in asked]
-        num_new = len({one.folder[2:] for one, known in zip(asked, kept, strict=True) if known is None})
-        results: list[Scored] = []
-        for one, known in zip(asked, kept, strict=True):
-            self.store.put("model", {"weights": one.folder.weights_digest}, str(one.folder.ref).encode())
-            results.append(_renamed(known or self._evaluate_one(one, num_new), one.folder))
-        return results
-
-    # ---- one model
+        return asked
 
     def _asked(self, folder: models.ModelFolder) -> _Asked:
         template = chat_template(folder, self.options) if self.options.apply_chat_template else None
@@ -109,36 +157,49 @@ class Session:
         return scored
 
     def _score_tasks(self, one: _Asked, num_models: int) -> Scored:
-        from distill_eval.evaluate.harness import results
-
-        folder, template, known, _ = one
-        loaded = self._tasks()
-        builds = self._requests(folder, template)
+        builds = self._requests(one.folder, one.template)
         self.progress.start({name: built.num_chars for name, built in builds.items()}, num_models)
         self._announce(builds)
-        model = LazyModel(folder, self.options, self.device)
-        versions = {name: str(task.VERSION) for name, task in loaded.tasks.items()}
+        model = LazyModel(one.folder, self.options, self.device)
         try:
-            found = Answers(model, builds, self.store, self.progress).collect(known, versions)
+            found = Answers(model, builds, self.store, self.progress).collect(one.known, self._versions())
         finally:
             model.release()
+        return self._scored(one, builds, found, None)
+
+    def _versions(self) -> dict[str, str]:
+        return {name: str(task.VERSION) for name, task in self._tasks().tasks.items()}
+
+    def _scored(
+        self,
+        one: _Asked,
+        builds: Mapping[str, Built],
+        found: Mapping[str, Responses],
+        documents: Mapping[str, Collection[int]] | None,
+    ) -> Scored:
+        """The result of the responses to all documents, or to some."""
+        from distill_eval.evaluate.harness import results
+
+        loaded = self._tasks()
         runs: list[TaskRun] = []
         samples: dict[str, tuple[Sample, ...]] = {}
         for name, built in builds.items():
             results.assign(built.instances, found[name].responses)
-            metrics, scored = results.score(loaded.tasks[name], built.num_docs)
+            some = None if documents is None else documents[name]
+            metrics, scored = results.score(loaded.tasks[name], built.num_docs, some)
             samples[name] = tuple(scored)
-            runs.append(self._task_run(loaded.tasks[name], built, metrics, found[name]))
-        facts = next(iter(found.values())).facts
+            runs.append(self._task_run(loaded.tasks[name], built, metrics, found[name], len(scored)))
         run = EvalRun(
-            model=facts,
-            manifest=manifest(known, self.options),
+            model=next(iter(found.values())).facts,
+            manifest=manifest(one.known, self.options),
             tasks=tuple(runs),
             groups=results.group_specs(loaded.groups, self._names),
         )
         return Scored(run=run, samples=samples)
 
-    def _task_run(self, task: Any, built: Built, metrics: tuple[MetricRun, ...], answers: Responses) -> TaskRun:
+    def _task_run(
+        self, task: Any, built: Built, metrics: tuple[MetricRun, ...], answers: Responses, num_docs: int
+    ) -> TaskRun:
         from distill_eval.evaluate.harness.tasks import dataset_name
 
         dataset = dataset_name(task)
@@ -147,7 +208,7 @@ class Session:
             version=str(task.VERSION),
             output_type=str(task.OUTPUT_TYPE),
             num_fewshot=int(task.get_config("num_fewshot") or 0),
-            num_docs=built.num_docs,
+            num_docs=num_docs,
             num_docs_total=built.num_docs_total,
             prompts_digest=built.prompts_digest,
             metrics=metrics,
@@ -159,11 +220,11 @@ class Session:
 
     def _announce(self, builds: dict[str, Built]) -> None:
         """Tell once what will be scored."""
-        from distill_eval.evaluate.harness import results
+        from distill_eval.evaluate.harness import planned, results
 
         loaded = self._tasks()
         specs = results.group_specs(loaded.groups, self._names)
-        self.on_plan(results.planned(loaded.tasks, specs, {name: built.num_docs for name, built in builds.items()}))
+        self.on_plan(planned.planned(loaded.tasks, specs, {name: built.num_docs for name, built in builds.items()}))
         self.on_plan = lambda plan: None
 
     # ---- tasks

@@ -12,18 +12,19 @@ from typing import NamedTuple, TypeVar
 from distill_eval.errors import ArtifactError, UsageError, boundary
 from distill_eval.pipeline.behind import left_behind
 from distill_eval.record import from_json
-from distill_eval.schema import bench, distill, export, fidelity, quant, recipe, retention, student
+from distill_eval.schema import bench, distill, export, fidelity, plan, quant, recipe, retention, student
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.export import ExportRun
 from distill_eval.schema.fidelity import Fidelity
+from distill_eval.schema.plan import Plan
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.report import Kind
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
 
-Record = Retention | Fidelity | BenchRun | DistillRun | QuantRun | ExportRun | StudentInit | RecipeRun
+Record = Retention | Fidelity | BenchRun | DistillRun | QuantRun | ExportRun | StudentInit | Plan | RecipeRun
 T = TypeVar("T", bound=Record)
 
 
@@ -41,6 +42,7 @@ SCHEMAS: Mapping[str, _Schema] = {
     "quant": _Schema(QuantRun, quant.SCHEMA_VERSION, "quantize"),
     "export": _Schema(ExportRun, export.SCHEMA_VERSION, "export"),
     "student": _Schema(StudentInit, student.SCHEMA_VERSION, "prepare"),
+    "plan": _Schema(Plan, plan.SCHEMA_VERSION, "plan"),
     "run": _Schema(RecipeRun, recipe.SCHEMA_VERSION, "run"),
 }
 """By kind, in the order in which they name models; a kind's file is `KIND.json`, unless somebody renamed it."""

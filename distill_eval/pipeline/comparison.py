@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,14 +12,17 @@ from distill_eval.compare_config import NONE, CompareConfig
 from distill_eval.errors import UsageError, require
 from distill_eval.gate.options import CiOptions
 from distill_eval.pipeline import told
-from distill_eval.pipeline.parity import measure_parity, plan_parity
+from distill_eval.pipeline.adaptive import check_bounded, evaluate_until_decided
+from distill_eval.pipeline.parity import Unquantized, measure_parity, plan_parity
 from distill_eval.pipeline.report import ARTIFACT as REPORT
 from distill_eval.pipeline.samples import file_name, roles
 from distill_eval.record import to_json
 from distill_eval.schema.model import ModelRef
 
 if TYPE_CHECKING:
+    from distill_eval.compare import Looked
     from distill_eval.evaluate.kept import PlannedTask, Progress, Scored
+    from distill_eval.evaluate.run import Session
     from distill_eval.schema.gate import RuleResult
     from distill_eval.schema.retention import Power, Retention
     from distill_eval.store import Store
@@ -48,30 +51,26 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
     Raises:
         DistillEvalError: see `distill_eval.errors`; what was finished stays in the cache.
     """
-    from distill_eval.compare import Evaluated, check_margin, planned_power
+    from distill_eval.compare import Evaluated
     from distill_eval.compare import compare as compare_runs
     from distill_eval.evaluate.run import Session
-    from distill_eval.gate.judge import check_places
     from distill_eval.provenance import collect
 
-    students, engines = config.students, config.engines
+    students = config.students
     options = replace(config.evaluation, tasks=tuple(dict.fromkeys(config.evaluation.tasks)))
     folder = _writable_folder(config)
     _check_baselines(config, store)
-    pairs = plan_parity(config, store)
+    pairs = _parity_pairs(config, store, progress)
     announced: dict[str, PlannedTask] = {}
 
     def announce(plan: dict[str, PlannedTask]) -> None:
-        check_margin(config.criterion, {name: task.kind for name, task in plan.items()})
-        check_places(config.rules.rules, plan.keys(), "task")
-        for name, (num_docs, kind) in plan.items():
-            progress.say(_detectable(name, num_docs, planned_power(num_docs, kind=kind, level=config.level)))
+        _announce(plan, config, progress)
         announced.update(plan)
 
     session = Session(options, store, progress, announce)
     extra = [ref for ref in dict.fromkeys(students.values()) if ref is not None and ref not in students]
     refs = [ModelRef.parse(config.teacher), *students, *extra]
-    scored = session.evaluate(refs, [config.teacher_engine, *(engines.get(ref, "auto") for ref in refs[1:])])
+    scored, looks = _evaluated(config, session, refs, announced, progress)
     teacher, *others = (Evaluated(run=one.run, samples=one.samples) for one in scored)
     known = dict(zip(refs[1:], others, strict=True))
     retention = compare_runs(
@@ -81,11 +80,27 @@ def compare(config: CompareConfig, *, store: Store, progress: Progress, argv: Se
         baselines=[None if ref is None else known[ref] for ref in students.values()],
         seed=options.seed,
         provenance=collect(argv, session.device),
+        looks=looks,
     )
     if not announced:  # all of it was in the cache
         _announce_again(retention, progress)
     retention = replace(retention, parity=measure_parity(config, pairs, others[: len(students)], store, progress))
     return _finished(config, folder, retention, scored)
+
+
+def _evaluated(
+    config: CompareConfig,
+    session: Session,
+    refs: Sequence[ModelRef],
+    announced: Mapping[str, PlannedTask],
+    progress: Progress,
+) -> tuple[list[Scored], Sequence[Looked]]:
+    """One evaluation per model; with --adaptive of the documents that were taken, and how they were."""
+    engines = config.engines
+    chosen = [config.teacher_engine, *(engines.get(ref, "auto") for ref in refs[1:])]
+    if config.adaptive:
+        return evaluate_until_decided(session, refs, chosen, config.criterion, announced, progress)
+    return session.evaluate(refs, chosen), ()
 
 
 def _finished(config: CompareConfig, folder: Path, retention: Retention, scored: Sequence[Scored]) -> Compared:
@@ -96,6 +111,20 @@ def _finished(config: CompareConfig, folder: Path, retention: Retention, scored:
     report = _write(folder, retention, gate, scored)
     told.tell(config.ci, folder, gate, short(retention, gate))
     return Compared(retention, report, gate)
+
+
+def _announce(plan: Mapping[str, PlannedTask], config: CompareConfig, progress: Progress) -> None:
+    """Refuse what cannot be judged as asked, and say what each task can show."""
+    from distill_eval.compare import check_margin, planned_power
+    from distill_eval.gate.judge import check_places
+
+    check_margin(config.criterion, {name: task.kind for name, task in plan.items()})
+    if config.adaptive:
+        check_bounded(plan)
+    check_places(config.rules.rules, plan.keys(), "task")
+    for name, task in plan.items():
+        power = planned_power(task.num_docs, kind=task.kind, level=config.level)
+        progress.say(_detectable(name, task.num_docs, power))
 
 
 def _announce_again(retention: Retention, progress: Progress) -> None:
@@ -120,6 +149,15 @@ def _writable_folder(config: CompareConfig) -> Path:
     )
     check_folder(folder)
     return folder
+
+
+def _parity_pairs(config: CompareConfig, store: Store, progress: Progress) -> dict[ModelRef, Unquantized | str]:
+    """Which students need their engine's part told apart; none with --adaptive, whose documents are others."""
+    pairs = plan_parity(config, store)
+    if pairs and config.adaptive:
+        progress.say("--adaptive: what the engine costs is not measured; compare without it for that")
+        return {}
+    return pairs
 
 
 def _check_baselines(config: CompareConfig, store: Store) -> None:

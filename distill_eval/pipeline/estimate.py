@@ -14,6 +14,7 @@ from distill_eval.errors import ModelError
 from distill_eval.export.config import ExportConfig
 from distill_eval.pipeline.plan import Step
 from distill_eval.pipeline.reads import models
+from distill_eval.plan.config import PlanConfig
 from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.recipe import Recipe
 from distill_eval.report_config import ReportConfig
@@ -98,6 +99,8 @@ def memory(step: Step, known: Mapping[str, Size]) -> Bound:
     config = step.config
     if isinstance(config, ReportConfig):
         return Bound(None, "no model: it reads what the other stages wrote")
+    if isinstance(config, PlanConfig) and not config.training.calibrate:
+        return Bound(None, "no model: it reads a config")
     there = [known[ref] for refs in models(config).values() for ref in refs if ref in known]
     if not there or (isinstance(config, DistillConfig) and config.student not in known):
         return UNKNOWN

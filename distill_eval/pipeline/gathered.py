@@ -12,6 +12,7 @@ from distill_eval.pipeline.mentioned import named
 from distill_eval.pipeline.remarks import remarks
 from distill_eval.pipeline.rows import entries_by_student, rows
 from distill_eval.pipeline.speeds import table_load
+from distill_eval.plan.checks import Measured, checks
 from distill_eval.report.decision import verdict
 from distill_eval.report.frontier import choose, with_frontier
 from distill_eval.schema.bench import BenchRun
@@ -19,6 +20,7 @@ from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.export import ExportRun
 from distill_eval.schema.fidelity import Fidelity
 from distill_eval.schema.gate import RuleResult
+from distill_eval.schema.plan import Check, Plan
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.report import Report, Source
@@ -46,6 +48,8 @@ class Gathered(NamedTuple):
     """How each artifact was made."""
     entries: dict[str, list[Entry]]
     """By the short name of a student that was judged, what its verdict rests on: each task once."""
+    checks: dict[str, tuple[Check, ...]]
+    """What each plan said beside what was measured."""
     folders: tuple[Path, ...]
     """In which the artifacts are."""
     files: dict[str, Path]
@@ -101,6 +105,7 @@ def put_together(collected: Collected, *, provenance: Provenance) -> Gathered:
         models={one.where: models.made[one.where] for one in artifacts if _is_of_one(one) and one.where in models.made},
         made={one.where: one.record.provenance for one in artifacts},
         entries=entries,
+        checks={where: checks(plan, _measured(artifacts)) for where, plan in of(artifacts, Plan).items()},
         folders=tuple(dict.fromkeys(one.file.parent for one in artifacts)),
         files={one.where: one.file for one in artifacts},
     )
@@ -113,6 +118,17 @@ def decided(found: Gathered, gate: tuple[RuleResult, ...]) -> Gathered:
     best = choose(report.variants, report.load, gate)
     said = verdict(report.variants, found.entries, report.load, gate)
     return found._replace(report=replace(report, gate=gate, ship=best.name if best else None, verdict=said))
+
+
+def _measured(artifacts: Sequence[Artifact]) -> Measured:
+    return Measured(
+        students=of(artifacts, StudentInit),
+        trainings=of(artifacts, DistillRun),
+        quants=of(artifacts, QuantRun),
+        retentions=of(artifacts, Retention),
+        benches=of(artifacts, BenchRun),
+        recipes=of(artifacts, RecipeRun),
+    )
 
 
 def _is_of_one(one: Artifact) -> bool:

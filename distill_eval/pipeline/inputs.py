@@ -18,7 +18,7 @@ FileDigest = Callable[[Path], str]
 """SHA-256 of a file's content."""
 _AT = "@"
 _TO_READ = (".md", ".svg")
-_WRITTEN_ONCE = ("compare", "fidelity", "bench", "report")
+_WRITTEN_ONCE = ("plan", "compare", "fidelity", "bench", "report")
 """Stages whose texts nothing else writes."""
 
 

@@ -15,6 +15,7 @@ from distill_eval.errors import require
 from distill_eval.export.config import ExportConfig
 from distill_eval.fidelity.config import FidelityConfig
 from distill_eval.pipeline.reads import Config, models, texts
+from distill_eval.plan.config import PlanConfig
 from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.recipe import Recipe
 from distill_eval.record import flat, to_jsonable
@@ -24,6 +25,7 @@ from distill_eval.store import digest
 from distill_eval.student.config import PrepareConfig
 
 _STAGES: dict[type[Config], Stage] = {
+    PlanConfig: "plan",
     PrepareConfig: "prepare",
     CacheTeacherConfig: "cache-teacher",
     DistillConfig: "distill",
@@ -76,6 +78,8 @@ class Step(NamedTuple):
         named = {*models(self.config), *texts(self.config), *_NOT_THE_RESULT}
         if isinstance(self.config, ReportConfig):
             named.remove("gate")  # a report says how its rules were judged
+        if isinstance(self.config, PlanConfig):
+            named.remove("runs")  # a plan's own runs are not the folder that it is in
         said = {name: value for name, value in flat(to_jsonable(self.config)).items() if name not in named}
         if isinstance(self.config, _NAMING):
             said |= {option: [self._named(ref) for ref in refs] for option, refs in models(self.config).items()}
@@ -98,7 +102,8 @@ def steps(recipe: Recipe) -> tuple[Step, ...]:
     Raises:
         UsageError: a step would read what is made later, or by itself.
     """
-    found = list(_students(recipe))
+    found = [] if recipe.plan is None else [Step("plan", recipe.plan, ())]
+    found += _students(recipe)
     variants: tuple[QuantizeConfig | ExportConfig, ...] = (*recipe.quantize, *recipe.export)
     for config in variants:
         found.append(_reading(f"{_STAGES[type(config)]} {config.output_dir.name}", config, found))

@@ -11,12 +11,14 @@ from distill_eval.distill.cache_config import CacheTeacherConfig
 from distill_eval.distill.config import DistillConfig
 from distill_eval.export.config import ExportConfig
 from distill_eval.fidelity.config import FidelityConfig
+from distill_eval.plan.config import PlanConfig
 from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.report_config import ReportConfig
 from distill_eval.student.config import PrepareConfig
 
 Config = (
-    PrepareConfig
+    PlanConfig
+    | PrepareConfig
     | CacheTeacherConfig
     | DistillConfig
     | QuantizeConfig
@@ -31,7 +33,7 @@ Config = (
 def models(config: Config) -> Mapping[str, tuple[str, ...]]:
     """The models that a stage reads, by option."""
     match config:
-        case PrepareConfig():
+        case PlanConfig() | PrepareConfig():
             return {"teacher": (config.teacher,)}
         case CacheTeacherConfig():
             return {"teacher": (config.teacher,), "student": (config.student,)}
@@ -53,6 +55,8 @@ def texts(config: Config) -> Mapping[str, str]:
     """Data and folders that a stage reads, by option."""
     found: dict[str, str | Path | None]
     match config:
+        case PlanConfig():
+            found = {"include_path": config.include_path}
         case PrepareConfig() | QuantizeConfig():
             found = {"calibration": config.calibration}
         case ExportConfig() | FidelityConfig():

@@ -21,12 +21,15 @@ from distill_eval.pipeline.bench import bench, describe
 from distill_eval.pipeline.comparison import compare
 from distill_eval.pipeline.fidelity import fidelity
 from distill_eval.pipeline.plan import Step
+from distill_eval.pipeline.planned import write as plan
 from distill_eval.pipeline.report import report
 from distill_eval.pipeline.state import set_aside
 from distill_eval.pipeline.training import CurvesConfig, curves, distill, prepare
 from distill_eval.pipeline.variants import export, quantize
+from distill_eval.plan.config import PlanConfig
 from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.record import from_json
+from distill_eval.report.plan import expectation
 from distill_eval.report_config import ReportConfig
 from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.export import Kind
@@ -105,6 +108,8 @@ def run_step(step: Step, tools: Tools) -> None:
         DistillEvalError: see the stage.
     """
     match step.config:
+        case PlanConfig():
+            tools.say(expectation(plan(step.config, argv=tools.argv, say=tools.say, store=tools.store).plan))
         case PrepareConfig():
             _prepare(step.config, tools)
         case CacheTeacherConfig():
@@ -117,15 +122,21 @@ def run_step(step: Step, tools: Tools) -> None:
             _quantize(step.config, tools)
         case ExportConfig():
             _export(step.config, tools)
+        case CompareConfig() | FidelityConfig() | BenchConfig() | ReportConfig():
+            _measure(step.config, tools)
+
+
+def _measure(config: CompareConfig | FidelityConfig | BenchConfig | ReportConfig, tools: Tools) -> None:
+    match config:
         case CompareConfig():
             with tools.progress() as progress:
-                compare(step.config, store=tools.store, progress=progress, argv=tools.argv)
+                compare(config, store=tools.store, progress=progress, argv=tools.argv)
         case FidelityConfig():
-            fidelity(step.config, store=tools.store, argv=tools.argv, say=tools.say)
+            fidelity(config, store=tools.store, argv=tools.argv, say=tools.say)
         case BenchConfig():
-            _bench(step.config, tools)
+            _bench(config, tools)
         case ReportConfig():
-            report(step.config, argv=tools.argv)
+            report(config, argv=tools.argv)
 
 
 def _appeared(output: Path, artifact: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STAGES = ("prepare", "cache_teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report")
+STAGES = ("plan", "prepare", "cache_teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report")
 VARIANTS = ("quantize", "export")
 """Stages of which a recipe has several, each under a name of its own."""
 _ON_TOP = "say it once, at the top of the recipe"
@@ -11,6 +11,7 @@ _AFTERWARDS = "leave it out: when the run is done, type `distill-eval report RUN
 _BY_NAME = "leave it out: `name` says it"
 _STARTED = "a recipe measures models that it starts itself; `distill-eval bench` takes servers that run already"
 KNOWN: dict[str, dict[str, str]] = {
+    "plan": {"teacher": _ON_TOP, "output_dir": _ITSELF, "write_recipe": "leave it out: this is a recipe"},
     "prepare": {"teacher": _ON_TOP, "output_dir": _ITSELF},
     "cache_teacher": {
         "teacher": _ON_TOP,

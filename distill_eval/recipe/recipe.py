@@ -14,6 +14,7 @@ from distill_eval.distill.data_config import DataConfig
 from distill_eval.errors import require
 from distill_eval.export.config import ExportConfig
 from distill_eval.fidelity.config import FidelityConfig
+from distill_eval.plan.config import PlanConfig
 from distill_eval.quantize.config import QuantizeConfig
 from distill_eval.recipe.known import KNOWN, STAGES, VARIANTS
 from distill_eval.record import record, to_jsonable, to_toml
@@ -42,6 +43,8 @@ class Recipe:
     """Train the student a second time without its teacher, and compare both: what did distillation buy?"""
     data: DataConfig | None = None
     """The text to train on; importance is measured and weights are rounded on it too."""
+    plan: PlanConfig | None = None
+    """What to expect, before anything is run; the report holds it against what was measured."""
     prepare: PrepareConfig | None = None
     cache_teacher: CacheTeacherConfig | None = None
     distill: DistillConfig | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from distill_eval.record import from_table
 from distill_eval.schema.recipe import Link, links
 
 Table = dict[str, Any]
+_DEFAULTS: Table = {"batch_size": 8, "accumulate": 1}
+_ROW = 512
+"""Tokens of a row, and these, as `distill` has them by default."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TAKEN = (TEACHER, STUDENT, "baseline")
 
@@ -144,13 +148,53 @@ def _whole(table: Mapping[str, Any], source: str) -> Table:
     for stage in VARIANTS:
         if isinstance(said.get(stage), list):
             said[stage] = [_variant(stage, one, known, table) for one in said[stage]]
-    filled = _training(table, known) | _measuring(table, known)
+    if isinstance(said.get("plan"), dict):
+        own = said["plan"].get("training", {})
+        said["plan"] = {
+            **said["plan"],
+            "training": {**_planned_training(table), **own} if isinstance(own, dict) else own,
+        }
+    filled = _planning(table, known) | _training(table, known) | _measuring(table, known)
     for stage, value in said.items():
         if stage in filled and isinstance(value, dict):
             said[stage] = {**filled[stage], **value}
     if isinstance(said.get("bench"), dict):
         said["bench"]["model"] = _benched(said["bench"].get("model"), known.models, source)
     return said
+
+
+def _planning(table: Mapping[str, Any], known: _Known) -> dict[str, Table]:
+    """What a plan knows from the stages that it is of: the student's size, and the tasks."""
+    said, prepare, chain = table.get("plan"), table.get("prepare"), table.get("chain")
+    sized = isinstance(said, dict) and {"ratio", "target_params"} & said.keys()
+    size: Table = {}
+    if isinstance(chain, list) and chain:
+        size = {"target_params": chain[-1]}
+    elif isinstance(prepare, dict) and "target_params" in prepare:
+        size = {"target_params": prepare["target_params"]}
+    elif isinstance(prepare, dict) and isinstance(prepare.get("ratio"), float) and prepare["ratio"] > 0:
+        size = {"ratio": 1 / prepare["ratio"]}
+    compare = table.get("compare")
+    tasks: Table = {}
+    for option in ("tasks", "limit", "include_path"):
+        tasks |= _inner(compare, "evaluation", option)
+    given = tasks if not (isinstance(said, dict) and {*tasks} & said.keys()) else {}
+    where = str(known.output_dir / "plan")
+    return {"plan": {"teacher": table["teacher"], "output_dir": where, **({} if sized else size), **given}}
+
+
+def _planned_training(table: Mapping[str, Any]) -> Table:
+    """What [data] and [distill.training] say of the training that is planned."""
+    data, distill = table.get("data"), table.get("distill")
+    if not isinstance(data, dict) or not isinstance(distill, dict):
+        return {}
+    training = distill.get("training")
+    said = _DEFAULTS | (training if isinstance(training, dict) else {}) | {"max_length": _ROW}
+    said |= {"max_length": data["max_length"]} if "max_length" in data else {}
+    found: Table = {name: said[name] for name in ("batch_size", "max_length", "gradient_checkpointing") if name in said}
+    counts = [said.get(name) for name in ("steps", "batch_size", "accumulate", "max_length")]
+    whole = [number for number in counts if isinstance(number, int)]
+    return found | ({"tokens": str(math.prod(whole))} if len(whole) == len(counts) else {})
 
 
 def _training(table: Mapping[str, Any], known: _Known) -> dict[str, Table]:

@@ -9,6 +9,7 @@ from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.export import ExportRun
 from distill_eval.schema.fidelity import Fidelity
+from distill_eval.schema.plan import Check
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Report
 from distill_eval.schema.retention import Entry, Provenance, Retention
@@ -52,6 +53,10 @@ class Grounds(Protocol):
     @property
     def quants(self) -> Mapping[str, QuantRun]:
         """Quantizations."""
+
+    @property
+    def checks(self) -> Mapping[str, Sequence[Check]]:
+        """Figures of plans, beside what was measured."""
 
     @property
     def exports(self) -> Mapping[str, ExportRun]:

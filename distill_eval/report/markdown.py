@@ -188,7 +188,7 @@ def conditions(retention: Retention) -> str:
     source, manifest = retention.provenance, retention.manifest
     return settings_table(
         {
-            "documents": _limit(manifest.limit),
+            "documents": _documents(retention),
             "few-shot examples": "each task's default"
             if manifest.num_fewshot is None
             else numbers.count(manifest.num_fewshot),
@@ -222,14 +222,16 @@ def task_facts(retention: Retention) -> dict[str, list[str]]:
     }
 
 
-def _limit(limit: float | None) -> str:
+def _documents(retention: Retention) -> str:
+    limit = retention.manifest.limit
     if limit is None:
-        return "all of every task"
-    return (
-        f"the first {numbers.round_percent(limit)} of every task"
-        if limit < 1
-        else f"the first {limit:,.0f} of every task"
-    )
+        said = "all of every task"
+    elif limit < 1:
+        said = f"the first {numbers.round_percent(limit)} of every task"
+    else:
+        said = f"the first {limit:,.0f} of every task"
+    adaptive = any(entry.adaptive for entry in retention.entries)
+    return f"of {said}, in a random order, until every verdict held" if adaptive else said
 
 
 def _how_to_read(retention: Retention) -> str:
@@ -259,6 +261,11 @@ def _how_to_read(retention: Retention) -> str:
             "if every task passes."
         ),
     ]
+    if any(entry.adaptive for entry in retention.entries):
+        lines.append(
+            f"**after looks**: documents were taken block by block until the verdicts held, so the intervals here are "
+            f"wider than usual: together they hold the truth at all looks at {level}."
+        )
     if retention.baselines:
         lines += bought.how_to_read(retention.criterion.level)
     return "\n".join(["## How to read this", "", *(f"- {line}" for line in lines)])

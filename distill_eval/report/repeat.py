@@ -10,7 +10,7 @@ from distill_eval.report.sections import folded, plain_table
 from distill_eval.schema.report import Report
 from distill_eval.schema.retention import Provenance, Retention
 
-IN_ORDER = ("run", "student", "distill", "quant", "export", "retention", "fidelity", "bench")
+IN_ORDER = ("plan", "run", "student", "distill", "quant", "export", "retention", "fidelity", "bench")
 """Kinds of artifacts as they are made: a model first, then what was measured of it."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping, Sequence
 
-from distill_eval.report import bench_rows, classifier, escape, fidelity, gate, markdown, numbers, verdict
+from distill_eval.report import bench_rows, classifier, escape, fidelity, gate, markdown, numbers, planned, verdict
 from distill_eval.report.decision import headline
 from distill_eval.report.frontier import beaten_by, point, speed_at
 from distill_eval.report.grounds import Entries, Grounds
@@ -36,6 +36,7 @@ def render(found: Grounds) -> str:
         *_speed(found.benches),
         *_fidelity(found.fidelities, names),
         *_classifiers(found.trainings),
+        *planned.section(found.checks),
         *section(makings, found.models, names),
         *_details(found.retentions, names),
         findings(report.findings, fold=True),

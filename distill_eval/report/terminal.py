@@ -52,10 +52,11 @@ def print_table(retention: Retention, console: Console) -> None:
         if console.is_terminal:
             console.print(*parts, sep="\n")
         else:
-            console.print(_plain(parts, width), soft_wrap=True, markup=False, highlight=False, emoji=False)
+            console.print(plain(parts, width), soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
-def _plain(parts: Sequence[RenderableType], width: int) -> str:
+def plain(parts: Sequence[RenderableType], width: int) -> str:
+    """What a console would print, without colors and blanks at the ends of lines."""
     from rich.console import Console
 
     buffer = io.StringIO()

@@ -14,7 +14,9 @@ SCHEMA_VERSION = 1
 
 _LINK = re.compile(r"\d+-(\d+(?:\.\d+)?[KMBkmb])")
 
-Stage = Literal["prepare", "cache-teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report"]
+Stage = Literal[
+    "plan", "prepare", "cache-teacher", "distill", "quantize", "export", "compare", "fidelity", "bench", "report"
+]
 Status = Literal["done", "failed", "unfinished", "not run"]
 
 

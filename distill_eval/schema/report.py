@@ -16,7 +16,7 @@ SET_RATE = "at a set rate of requests throughput is that rate; the times tell"
 """`Speed.reason` of a load that has no speedup to judge, as opposed to one that was not measured."""
 
 Role = Literal["teacher", "student", "baseline"]
-Kind = Literal["retention", "fidelity", "bench", "distill", "student", "quant", "export", "run"]
+Kind = Literal["retention", "fidelity", "bench", "distill", "student", "quant", "export", "plan", "run"]
 """`run` is no source of numbers, only of the recipe: a run.json is written again after its report."""
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from distill_eval.record import record
 from distill_eval.schema.evals import Manifest, MetricKind
+from distill_eval.schema.looks import Adaptive
 from distill_eval.schema.model import ModelFacts
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
@@ -159,6 +160,9 @@ class Entry:
     """Why one of the two is `None`."""
     bought: Bought | None = None
     """`None` for a student without a baseline, and for entries that are not primary."""
+    adaptive: Adaptive | None = None
+    """`None` without --adaptive, and for entries that are not primary. With it, all intervals and p-values hold at
+    whichever look they are read."""
 
 
 @record

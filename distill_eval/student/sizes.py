@@ -10,16 +10,21 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMB]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, *, option: str = "--target-params", what: str = "parameters") -> int:
     """The number of parameters that `80M`, `1.1B`, `500K` or `80000000` stands for.
 
+    Args:
+        text: As it was typed.
+        option: Behind which, for the message.
+        what: Is counted, likewise.
+
     Raises:
-        UsageError: the text is not such a number, or less than one parameter.
+        UsageError: the text is not such a number, or less than one.
     """
     match = _SIZE.fullmatch(text.strip())
     size = round(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
     if size < 1:
-        raise UsageError(f"--target-params {text!r}: expected a number of parameters, e.g. 80M or 1.1B")
+        raise UsageError(f"{option} {text!r}: expected a number of {what}, e.g. 80M or 1.1B")
     return size
 
 

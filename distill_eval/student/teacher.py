@@ -61,6 +61,15 @@ def read_teacher(ref: ModelRef, folder: Path) -> Teacher:
 
     with boundary(ModelError, f"the config of {str(ref)!r} cannot be read (code from a repository is never run)"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return describe(ref, config)
+
+
+def describe(ref: ModelRef, config: Any) -> Teacher:
+    """What a config says of a teacher that can be cut.
+
+    Raises:
+        ModelError: it is of a kind that is not supported, or quantized.
+    """
     name, kind = _kind(ref, config)
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(f"{str(ref)!r} is quantized: name the unquantized model, and quantize the student afterwards")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from distill_eval.errors import TaskError, boundary
 from distill_eval.evaluate.harness.shown import shown
-from distill_eval.evaluate.kept import PlannedTask
 from distill_eval.schema.evals import GroupSpec, MetricKind, MetricRun, MetricSample, Sample
 
 if TYPE_CHECKING:
@@ -35,19 +35,49 @@ PRIMARY_ORDER = (
 
 
 def assign(instances: Sequence[Instance], responses: Sequence[Any]) -> None:
-    """Give each request its responses, as `lm_eval.evaluate` does after the model has run."""
+    """Give each request its responses, as `lm_eval.evaluate` does after the model has run; `None` is not there yet."""
     for instance in instances:
         instance.resps, instance.filtered_resps = [], {}
     for instance, response in zip(instances, responses, strict=True):
-        instance.resps.append(tuple(response) if isinstance(response, list) else response)
+        if response is not None:
+            instance.resps.append(tuple(response) if isinstance(response, list) else response)
 
 
-def score(task: Task, num_docs: int) -> tuple[tuple[MetricRun, ...], list[Sample]]:
+def score(
+    task: Task, num_docs: int, documents: Collection[int] | None = None
+) -> tuple[tuple[MetricRun, ...], list[Sample]]:
     """Apply the task's filters and metrics to the responses assigned to it.
+
+    Args:
+        task: Its requests have their responses.
+        num_docs: Documents that were rendered.
+        documents: Which of them count; by default all.
 
     Returns:
         The task's scores, computed by lm-eval's own aggregation, and its documents in order.
     """
+    with _limited(task, documents):
+        return _score(task, {i: doc for i, doc in task.doc_iterator(limit=num_docs) if _among(i, documents)})
+
+
+def _among(document: int, documents: Collection[int] | None) -> bool:
+    return documents is None or document in documents
+
+
+@contextmanager
+def _limited(task: Task, documents: Collection[int] | None) -> Iterator[None]:
+    """The task with the requests of these documents alone: lm-eval's filters take all that it has."""
+    every = task.instances
+    if documents is not None:
+        task._instances = [instance for instance in every if instance.doc_id in documents]
+    try:
+        yield
+    finally:
+        if documents is not None:
+            task._instances = every
+
+
+def _score(task: Task, docs: dict[int, Any]) -> tuple[tuple[MetricRun, ...], list[Sample]]:
     by_doc: dict[int, list[Instance]] = defaultdict(list)
     for instance in task.instances:
         by_doc[instance.doc_id].append(instance)
@@ -56,7 +86,6 @@ def score(task: Task, num_docs: int) -> tuple[tuple[MetricRun, ...], list[Sample
     with boundary(TaskError, f"cannot score task {task.task_name!r}"):
         task.apply_filters()
         per_doc: dict[int, list[MetricSample]] = defaultdict(list)
-        docs = dict(task.doc_iterator(limit=num_docs))
         for filter_name in task.instances[0].filtered_resps:
             for doc_id, doc in docs.items():
                 requests = sorted(by_doc[doc_id], key=lambda request: request.idx)
@@ -113,7 +142,7 @@ def _kind(task: Task, metric: str, values: Sequence[Any]) -> MetricKind:
 
 
 def _metric_runs(task: Task, raw: dict[tuple[str, str], list[Any]]) -> tuple[MetricRun, ...]:
-    primary = _primary(list(raw))
+    primary = primary_of(list(raw))
     runs = []
     for (metric, filter_name), values in raw.items():
         value, reason = _aggregated(task, metric, values)
@@ -147,39 +176,9 @@ def _aggregated(task: Task, metric: str, values: Sequence[Any]) -> tuple[float |
     return number, None
 
 
-def planned(
-    tasks: Mapping[str, Task], specs: Sequence[GroupSpec], num_docs: Mapping[str, int]
-) -> dict[str, PlannedTask]:
-    """What will carry a verdict, as far as it can be told before any response is there.
-
-    A group stands for those of its tasks that have its main metric; the rules are those of `distill_eval.compare`.
-
-    Args:
-        tasks: The leaf tasks by name.
-        specs: The groups that have a score of their own.
-        num_docs: Documents that will be scored, by leaf task.
-    """
-    metrics = {name: list(task.aggregation()) or ["acc"] for name, task in tasks.items()}
-    first = {name: _primary([(metric, "") for metric in known])[0] for name, known in metrics.items()}
-    plan: dict[str, PlannedTask] = {}
-    inside: set[str] = set()
-    for spec in sorted(specs, key=lambda spec: -len(spec.tasks)):
-        known = [m for m in spec.metrics if any(m in metrics[name] for name in spec.tasks)]
-        votes = {m: sum(first[name] == m for name in spec.tasks) for m in known}
-        best = max(votes, key=lambda metric: votes[metric], default=None)
-        members = [name for name in spec.tasks if best in metrics[name]]
-        if not inside.issuperset(members):
-            plan[spec.group] = PlannedTask(sum(num_docs[name] for name in members), expected_kind(tasks[members[0]]))
-        inside.update(members)
-    alone = {
-        name: PlannedTask(num_docs[name], expected_kind(task)) for name, task in tasks.items() if name not in inside
-    }
-    return plan | alone
-
-
 def expected_kind(task: Task) -> MetricKind:
     """The kind of the task's primary metric, as far as it can be told before any response is there."""
-    primary, _ = _primary([(metric, "") for metric in task.aggregation()] or [("acc", "")])
+    primary, _ = primary_of([(metric, "") for metric in task.aggregation()] or [("acc", "")])
     aggregation = getattr(_aggregation(task, primary), "__name__", "")
     if aggregation in LOGLIKELIHOOD_AGGREGATIONS:
         return "loglikelihood"
@@ -188,7 +187,8 @@ def expected_kind(task: Task) -> MetricKind:
     return "binary" if primary.startswith(("acc", "exact_match")) else "real"
 
 
-def _primary(keys: Sequence[tuple[str, str]]) -> tuple[str, str]:
+def primary_of(keys: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The metric and filter that carry a task's verdict."""
     for metric in PRIMARY_ORDER:
         for key in keys:
             if key[0] == metric:

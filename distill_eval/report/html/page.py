@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
+from distill_eval.report import planned
 from distill_eval.report.escape import clean
 from distill_eval.report.flips import Changed, counted
 from distill_eval.report.grounds import Grounds
@@ -43,6 +44,7 @@ def render(facts: Grounds, flips: Mapping[str, Sequence[Changed]]) -> str:
         "charts": ("Charts", _charts(facts)),
         "tasks": ("Task by task", _all_tasks(facts)),
         "flips": ("Documents that changed", _flips(facts, flips)),
+        "planned": ("Planned and measured", _planned(facts)),
         "findings": ("Findings, heaviest first", _findings(facts.report)),
         "repeat": ("How to repeat this", _repeat(facts)),
     }
@@ -169,6 +171,17 @@ def _flips(facts: Grounds, flips: Mapping[str, Sequence[Changed]]) -> Html:
         return Html()
     told = "Harmful: the teacher is right and the student wrong; beneficial: the reverse."
     return joined([tag("p", told), *parts])
+
+
+def _planned(facts: Grounds) -> Html:
+    """What plans said beside what was measured."""
+    if not facts.checks:
+        return Html()
+    parts: list[str] = [tag("p", planned.SAID)]
+    for number, (where, found) in enumerate(facts.checks.items()):
+        parts += [tag("h3", clean(where))] if len(facts.checks) > 1 else []
+        parts.append(table(planned.columns(found, clean), "Planned and measured", prefix=f"planned{number}"))
+    return joined(parts)
 
 
 def _findings(report: Report) -> Html:

@@ -77,6 +77,20 @@ def collect(store, lm):
     return answers.collect({"weights": "w"}, {"squad": "1"})["squad"].responses, heard.fractions
 
 
+def collect_some(store, lm, documents, earlier):
+    """Responses to some documents of a task, one kind of request."""
+    model = SimpleNamespace(
+        get=lambda: lm,
+        facts=lambda: FACTS,
+        folder=SimpleNamespace(ref="m"),
+        options=SimpleNamespace(scorer="prefix"),
+    )
+    instances = [SimpleNamespace(request_type="loglikelihood", doc_id=number) for number in range(4)]
+    heard = Heard()
+    answers = Answers(model, {"sciq": Built(instances, 4, 4, "digest", 9)}, store, heard, {"sciq": documents}, earlier)
+    return answers.collect({"weights": "w"}, {"sciq": "1"}), heard.fractions
+
+
 EXPECTED = ["text 0", [-0.0, True], "text 1", [-1.0, True], "text 2", [-2.0, True]]
 
 
@@ -110,3 +124,27 @@ def test_what_this_version_cannot_read_is_computed_again(tmp_path, caplog):
     store.put("responses", {"weights": "w", "task": "squad", "prompts": "digest", "version": "1"}, b'{"old": 1}')
     assert collect(store, FakeLM())[0] == EXPECTED
     assert "computed again" in caplog.text
+
+
+def test_more_documents_are_scored_and_no_document_twice(tmp_path):
+    store, lm = Store(tmp_path), FakeLM()
+    first, fractions = collect_some(store, lm, {1}, {})
+    assert first["sciq"].responses == [None, [-1.0, True], None, None]
+    assert fractions[-1] == pytest.approx(1 / 4)
+    second, _ = collect_some(store, lm, {1, 3}, first)
+    assert second["sciq"].responses == [None, [-1.0, True], None, [-3.0, True]]
+    assert lm.asked == [("loglikelihood", 1), ("loglikelihood", 3)]
+    same, _ = collect_some(store, FakeLM(stop_at=("loglikelihood", 1)), {1, 3}, second)
+    assert same == second
+
+
+def test_another_run_finds_what_some_documents_gave_and_finishes_the_task(tmp_path):
+    store = Store(tmp_path)
+    collect_some(store, FakeLM(), {1, 3}, {})
+    lm = FakeLM()
+    found, fractions = collect_some(store, lm, {0, 1, 2, 3}, {})
+    assert lm.asked == [("loglikelihood", 0), ("loglikelihood", 2)]
+    assert fractions[0] == pytest.approx(2 / 4)
+    assert found["sciq"].responses == [[-0.0, True], [-1.0, True], [-2.0, True], [-3.0, True]]
+    [entry] = store.entries()
+    assert entry.finished

@@ -8,6 +8,7 @@ import pytest
 from lm_eval.api.metrics import mean, nanmean, perplexity, weighted_perplexity
 
 from distill_eval.evaluate.harness import results
+from distill_eval.evaluate.harness.planned import planned
 from distill_eval.evaluate.kept import PlannedTask
 from distill_eval.record import to_json_line
 
@@ -136,14 +137,17 @@ def test_groups_are_those_that_aggregate_with_what_is_inside_them_each_once():
 @pytest.mark.parametrize("asked", [["all"], ["stem", "all"]])
 def test_only_what_carries_a_verdict_is_planned(asked):
     tasks = {name: FakeTask({"acc": mean}) for name in ("a", "b", "c")}
-    plan = results.planned(tasks, results.group_specs(groups(), asked), {"a": 10, "b": 20, "c": 30})
-    assert plan == {"all": PlannedTask(60, "binary")}
+    plan = planned(tasks, results.group_specs(groups(), asked), {"a": 10, "b": 20, "c": 30})
+    assert plan == {"all": PlannedTask(60, "binary", "acc", {"a": 10, "b": 20, "c": 30})}
 
 
 def test_a_task_without_its_groups_metric_is_planned_alone():
     tasks = {"a": FakeTask({"acc": mean}), "b": FakeTask({"acc": mean}), "c": FakeTask({"f1": nanmean})}
-    plan = results.planned(tasks, results.group_specs(groups(), ["all"]), {"a": 10, "b": 20, "c": 30})
-    assert plan == {"all": PlannedTask(30, "binary"), "c": PlannedTask(30, "real")}
+    plan = planned(tasks, results.group_specs(groups(), ["all"]), {"a": 10, "b": 20, "c": 30})
+    assert plan == {
+        "all": PlannedTask(30, "binary", "acc", {"a": 10, "b": 20}),
+        "c": PlannedTask(30, "real", "f1", {"c": 30}),
+    }
 
 
 @pytest.mark.parametrize(
@@ -151,4 +155,5 @@ def test_a_task_without_its_groups_metric_is_planned_alone():
     [({"acc": mean}, "binary"), ({"f1": mean}, "real"), ({"perplexity": perplexity}, "loglikelihood"), ({}, "binary")],
 )
 def test_a_task_alone_is_planned_by_its_main_metric(aggregations, kind):
-    assert results.planned({"a": FakeTask(aggregations)}, (), {"a": 7}) == {"a": PlannedTask(7, kind)}
+    metric = next(iter(aggregations), "acc")
+    assert planned({"a": FakeTask(aggregations)}, (), {"a": 7}) == {"a": PlannedTask(7, kind, metric, {"a": 7})}

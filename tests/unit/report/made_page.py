@@ -98,7 +98,7 @@ def facts(**changes):
     entry = entry_of("LLW=x=======", retention=make_estimate(0.9, 0.04))
     compared = make_retention((make_model(STUDENT),), (entry,), verdicts=(make_verdict(STUDENT, "FAIL", (0, 1, 0)),))
     made_by = {"out/retention.json": compared.provenance}
-    empty = {"fidelities": {}, "benches": {}, "trainings": {}, "quants": {}}
+    empty = {"fidelities": {}, "benches": {}, "trainings": {}, "quants": {}, "checks": {}}
     made = {
         "report": report(),
         "retentions": {"out/retention.json": compared},

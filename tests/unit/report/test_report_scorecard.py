@@ -124,6 +124,7 @@ def story(examples, show=lambda name: name):
         report=report, entries=entries, retentions={where: compared}, benches={timed_where: timed}, fidelities={},
         students={"x/prepared/student.json": narrowed()}, trainings={"student": trained(), "baseline": baseline()},
         quants={"x/w8a8/quant.json": kept(QuantRun, "w8a8/quant.json")},
+        checks={},
         exports={"x/onnx/export.json": kept(ExportRun, "onnx-int8/export.json")},
         models={"x/w8a8/quant.json": first, "x/onnx/export.json": third},
         names=refs | {compared.teacher.ref: teacher.name},

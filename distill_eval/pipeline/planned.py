@@ -1,0 +1,222 @@
+"""A plan joined from its parts, and written: what is known of a distillation before anything is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distill_eval.errors import ModelError, require
+from distill_eval.record import to_json
+
+if TYPE_CHECKING:
+    from distill_eval.plan.config import PlanConfig
+    from distill_eval.plan.quality import OwnRun
+    from distill_eval.report.plan_chart import Expected
+    from distill_eval.schema.plan import Figure, Hardware, ModelSizes, Plan, StudentPlan
+    from distill_eval.store import Store
+    from distill_eval.student.teacher import Teacher
+
+ARTIFACT = "plan.json"
+_CURVE = 40
+"""Points of the drawn fit."""
+
+
+class Done(NamedTuple):
+    """A finished plan."""
+
+    plan: Plan
+    report: Path
+    recipe: Path | None
+
+
+def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None], store: Store) -> Plan:
+    """Everything that a plan says; nothing is written.
+
+    Args:
+        config: What was asked for.
+        argv: The command line, for the record.
+        say: Hears what takes a moment.
+        store: Keeps the index of lm-eval's tasks.
+
+    Raises:
+        UsageError: a target above the teacher or below any student, unknown hardware, or runs that are not there.
+        ModelError: the teacher's config cannot be had, or is of a kind that cannot be planned.
+        TaskError: a task is unknown, or its data cannot be had.
+    """
+    from distill_eval.device import choose_device
+    from distill_eval.pipeline.planned_tasks import evaluation
+    from distill_eval.plan.advice import advise
+    from distill_eval.plan.hardware import find_hardware, this_machine
+    from distill_eval.plan.quality import retained
+    from distill_eval.plan.serving import serving_plans
+    from distill_eval.plan.training import training_figures
+    from distill_eval.provenance import collect
+    from distill_eval.schema.plan import Plan
+
+    here = cache(this_machine)
+    hardware = find_hardware(config.hardware, here)
+    teacher, sizes, students = _models(config, say)
+    student, fine_tuned = students[0], teacher.kind == "classifier"
+    kept = retained(student.compression, config.method, own_runs(config), fine_tuned=fine_tuned)
+    share = _utilisation(config, hardware, teacher, sizes, student.sizes, say)
+    training = training_figures(sizes, student.sizes, config, hardware, share, _tokens(config, kept.tokens))
+    return Plan(
+        teacher_ref=teacher.ref,
+        method=config.method,
+        teacher=sizes,
+        students=students,
+        hardware=hardware,
+        training=training,
+        retained=kept,
+        evaluation=evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say),
+        serving=serving_plans(sizes, student.sizes, config, hardware),
+        findings=advise(
+            teacher=sizes,
+            student=student,
+            method=config.method,
+            retained=kept,
+            training=training,
+            config=config.training,
+            fine_tuned=fine_tuned,
+        ),
+        provenance=collect(argv, choose_device("auto")),
+    )
+
+
+def write(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None], store: Store) -> Done:
+    """Plan, and write `plan.json`, `plan.md`, `plan.svg` and, where it is asked for, the recipe.
+
+    Raises:
+        DistillEvalError: as `plan`.
+        StoreError: the output folder cannot be written.
+    """
+    from distill_eval.pipeline.planned_recipe import recipe_of
+    from distill_eval.report import plan as report
+    from distill_eval.report.plan_chart import Kept, draw
+    from distill_eval.store import check_folder, remove, write_atomic
+
+    folder = config.output_dir.expanduser()
+    recipe = config.write_recipe and config.write_recipe.expanduser()
+    check_folder(folder)
+    require(recipe is None or not recipe.exists(), f"--write-recipe {recipe} exists: name another file, or remove it")
+    done = plan(config, argv=argv, say=say, store=store)
+    own = [Kept(run.source, run.compression, run.retention) for run in own_runs(config)]
+    text, chart = report.render(done), draw(done, curve(done), own)
+    remove([folder / report.TEXT, folder / report.CHART])
+    write_atomic(folder / ARTIFACT, to_json(done))
+    write_atomic(folder / report.CHART, chart)
+    write_atomic(folder / report.TEXT, text)
+    if recipe is not None:
+        write_atomic(recipe, recipe_of(done, config), option="--write-recipe")
+    return Done(done, folder / report.TEXT, recipe)
+
+
+# ---- what is read
+
+
+def _models(config: PlanConfig, say: Callable[[str], None]) -> tuple[Teacher, ModelSizes, tuple[StudentPlan, ...]]:
+    """The teacher, its sizes, and the students that it may have."""
+    from distill_eval.plan.sizes import model_sizes
+    from distill_eval.plan.students import find_target, propose
+
+    teacher, source = read(config.teacher, say)
+    sizes = model_sizes(teacher.config, teacher.kind, name=config.teacher, source=source)
+    return teacher, sizes, propose(teacher, find_target(config, sizes.parts.total))
+
+
+def read(name: str, say: Callable[[str], None]) -> tuple[Teacher, str]:
+    """The teacher by its config alone, and where that comes from.
+
+    Raises:
+        ModelError: there is none to be had, or it is of a kind that cannot be planned.
+        UsageError: a revision of a folder was asked for.
+    """
+    from distill_eval import checkpoint
+    from distill_eval.plan.published import PUBLISHED, published
+    from distill_eval.schema.model import ModelRef
+    from distill_eval.student.teacher import describe, read_teacher
+
+    ref = ModelRef.parse(name)
+    try:
+        folder = checkpoint.locate(ref, ("config.json",), role="teacher")
+    except ModelError as error:
+        is_path = ref.name.startswith((".", "/", "~")) or ref.name.count("/") > 1
+        found = None if is_path else published(name)
+        if found is None:
+            raise ModelError(f"{error}. Configs that come with the package: {', '.join(PUBLISHED)}") from error
+        config, address = found
+        say(f"{error}; planned from the config that comes with the package, as published at {address}")
+        return describe(ref, config), f"the copy in this package of {address}"
+    commit = checkpoint.hub_commit(folder)
+    return read_teacher(ref, folder), f"{ref.name} at {commit[:12]}" if commit else f"the folder {folder}"
+
+
+def own_runs(config: PlanConfig) -> tuple[OwnRun, ...]:
+    """The students of the reader's finished runs.
+
+    Raises:
+        UsageError: a folder is not there.
+        ArtifactError: it holds no artifact, or one that cannot be read.
+    """
+    from distill_eval.pipeline.collect import collect, of
+    from distill_eval.plan import quality
+    from distill_eval.schema.retention import Retention
+
+    if not config.runs:
+        return ()
+    return quality.own_runs(of(collect([run.expanduser() for run in config.runs]), Retention))
+
+
+def _tokens(config: PlanConfig, by_rule: Figure) -> float:
+    from distill_eval.student.sizes import parse_size
+
+    if config.training.tokens is not None:
+        return float(parse_size(config.training.tokens))
+    assert by_rule.value is not None
+    return by_rule.value
+
+
+def _utilisation(
+    config: PlanConfig,
+    hardware: Hardware,
+    teacher: Teacher,
+    sizes: ModelSizes,
+    student: ModelSizes,
+    say: Callable[[str], None],
+) -> Figure:
+    """As given, as a short training measures it, or assumed."""
+    from distill_eval.plan.training import assumed_utilisation
+
+    if not config.training.calibrate:
+        return assumed_utilisation(config.training, hardware)
+    from distill_eval.plan.calibrate import Side, calibrate
+    from distill_eval.student.fresh import resized
+
+    architecture = teacher.architecture
+    assert student.shape is not None  # it has the teacher's architecture
+    made = resized(teacher.config, architecture, student.shape)
+    return calibrate(Side(teacher.config, sizes), Side(made, student), config, hardware, say=say)
+
+
+# ---- the chart's curve
+
+
+def curve(done: Plan) -> list[Expected]:
+    """The fit for students of the plan's kind and method, as far as the published results reach."""
+    from distill_eval.plan.quality import retained
+    from distill_eval.report.plan_chart import Expected
+
+    fine_tuned = done.teacher.kv_cache is None and done.teacher.architecture.endswith("ForSequenceClassification")
+    alike = [one.compression for one in done.retained.anchors if one.left_out is None and one.fine_tuned == fine_tuned]
+    if not alike:
+        return []
+    low, high = min(alike), max(alike)
+    found = []
+    for place in range(_CURVE + 1):
+        compression = min(high, max(low, low * (high / low) ** (place / _CURVE)))
+        figure: Any = retained(compression, done.method, (), fine_tuned=fine_tuned).fit
+        if figure.value is not None:
+            found.append(Expected(compression, figure.value, figure.low, figure.high))
+    return found

@@ -1,0 +1,249 @@
+"""A plan held against what runs measured: how wrong it was, figure by figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from distill_eval.schema.bench import BenchedModel, BenchRun
+from distill_eval.schema.distill import DistillRun
+from distill_eval.schema.plan import Check, Figure, ModelSizes, Plan
+from distill_eval.schema.quant import QuantRun
+from distill_eval.schema.recipe import RecipeRun, StageRun
+from distill_eval.schema.retention import Retention
+from distill_eval.schema.student import StudentInit
+
+_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "bf16"}
+"""Of weights on disk, as a plan calls what takes as many bytes."""
+_SCHEMES = {"W8A16": "int8", "W8A8": "int8", "W4A16": "int4"}
+ALIKE = 0.05
+"""Two students are of one size where their parameters differ by less."""
+
+
+class Measured(NamedTuple):
+    """What runs left of one teacher, by where it was found."""
+
+    students: Mapping[str, StudentInit]
+    trainings: Mapping[str, DistillRun]
+    quants: Mapping[str, QuantRun]
+    retentions: Mapping[str, Retention]
+    benches: Mapping[str, BenchRun]
+    recipes: Mapping[str, RecipeRun]
+
+
+def checks(plan: Plan, measured: Measured) -> tuple[Check, ...]:
+    """Every figure of a plan that a run can tell, beside what it told; those that none told have no measured value.
+
+    Args:
+        plan: Its first student is the one that was made.
+        measured: Of models of other sizes nothing is taken.
+    """
+    return (
+        *_sizes(plan, measured),
+        *_training(plan, measured),
+        *_retained(plan, measured),
+        *_evaluation(plan, measured),
+        *_serving(plan, measured.benches),
+    )
+
+
+def check(what: str, planned: Figure, measured: float | None, source: str) -> Check:
+    """One figure beside its measurement."""
+    error = None if not measured or planned.value is None else planned.value / measured - 1
+    ends = planned.low, planned.high
+    inside = None
+    if measured is not None and ends[0] is not None and ends[1] is not None:
+        inside = ends[0] <= measured <= ends[1]
+    return Check(what=what, planned=planned, measured=measured, error=error, inside=inside, source=source)
+
+
+def _is_planned(num_parameters: int | None, sizes: ModelSizes) -> bool:
+    """Whether a model is the one that was planned, by its size."""
+    total = sizes.parts.total
+    return num_parameters is not None and abs(num_parameters - total) <= ALIKE * total
+
+
+def _exact(name: str, value: int, unit: str) -> Figure:
+    return Figure(name=name, value=float(value), unit=unit, basis="exact", source="arithmetic from the config")
+
+
+# ---- sizes
+
+
+def _sizes(plan: Plan, measured: Measured) -> Iterator[Check]:
+    teacher, student = plan.teacher, plan.students[0].sizes
+    for where, made in measured.students.items():
+        if not _is_planned(made.student_num_parameters, student):
+            continue
+        pairs = (
+            ("teacher", teacher, made.teacher_num_parameters, made.teacher_size_bytes),
+            ("student", student, made.student_num_parameters, made.student_size_bytes),
+        )
+        for name, sizes, number, num_bytes in pairs:
+            planned = _exact(f"{name}.parameters", sizes.parts.total, "parameters")
+            yield check(f"parameters of the {name}", planned, float(number), where)
+            dtype = _DTYPES.get(made.dtype)
+            if dtype is not None:
+                planned = _exact(f"{name}.{dtype}", sizes.weight_bytes[dtype], "bytes")
+                yield check(f"weights of the {name} in {dtype}", planned, float(num_bytes), where)
+    for where, quant in measured.quants.items():
+        dtype = _SCHEMES.get(quant.scheme)
+        of_student = any(quant.model.name.endswith(end) for end in ("/student", "/prepared"))
+        if dtype is not None and dtype in student.weight_bytes and of_student:
+            planned = _exact(f"student.{dtype}", student.weight_bytes[dtype], "bytes")
+            yield check(f"weights of the student in {dtype}", planned, float(quant.size_bytes), where)
+
+
+# ---- training
+
+
+def _training(plan: Plan, measured: Measured) -> Iterator[Check]:
+    figures = {figure.name: figure for figure in plan.training}
+    found = next(
+        (
+            (where, run)
+            for where, run in measured.trainings.items()
+            if not run.baseline and _is_planned(run.num_parameters, plan.students[0].sizes)
+        ),
+        None,
+    )
+    if found is None:
+        return
+    where, run = found
+    tokens = figures.get("training.tokens")
+    if tokens is not None:
+        yield check("training tokens", tokens, float(run.num_tokens_seen), where)
+    seconds = figures.get("training.seconds")
+    if seconds is not None:
+        stage = _stage(measured.recipes.values(), "distill")
+        as_seen = _scaled(seconds, tokens, run.num_tokens_seen)
+        yield _timed("training time", as_seen, stage, "its models' loading, validations and checkpoints included")
+    peak = figures.get("training.peak_bytes")
+    if peak is not None:
+        yield check("memory of the training", peak, None, "a training does not record its memory")
+
+
+def _scaled(seconds: Figure, tokens: Figure | None, num_seen: int) -> Figure:
+    """The time of as many tokens as were trained on, which is what the plan says of so many."""
+    if tokens is None or not tokens.value or tokens.value == num_seen:
+        return seconds
+    ends = [
+        None if end is None else end * num_seen / tokens.value for end in (seconds.value, seconds.low, seconds.high)
+    ]
+    said = f"{seconds.source}; here of the {num_seen:,} tokens that were trained on, instead of {tokens.value:,.0f}"
+    return replace(seconds, value=ends[0], low=ends[1], high=ends[2], source=said)
+
+
+def _stage(runs: Iterable[RecipeRun], name: str) -> StageRun | None:
+    """The last of this verb that is done, but for the baseline."""
+    found = [
+        stage
+        for run in runs
+        for stage in run.stages
+        if stage.stage == name and stage.status == "done" and stage.name != "baseline"
+    ]
+    return found[-1] if found else None
+
+
+def _timed(what: str, planned: Figure, stage: StageRun | None, included: str) -> Check:
+    """Held against the seconds of a stage that was done in one attempt."""
+    if stage is None or stage.seconds is None:
+        return check(what, planned, None, "no recipe's run recorded how long it took")
+    if stage.num_attempts != 1:
+        return check(what, planned, None, f"{stage.name} was interrupted: its last attempt is no measure of the whole")
+    return check(what, planned, stage.seconds, f"run.json, {stage.name}: {included}")
+
+
+# ---- what was kept, and what that took
+
+
+def _retained(plan: Plan, measured: Measured) -> Iterator[Check]:
+    estimates = {
+        "kept, by published students": plan.retained.fit,
+        "kept, by own runs": plan.retained.own,
+        "kept, by a planner's rule": plan.retained.rule,
+    }
+    for where, retention in measured.retentions.items():
+        ref = _student_of(retention, plan)
+        kept = next((one.mean_retention for one in retention.verdicts if one.student_ref == ref), None)
+        if ref is None or kept is None:
+            continue
+        tasks = [entry.task for entry in retention.entries if entry.primary and entry.student_ref == ref]
+        source = f"{where}: the mean over {', '.join(tasks)}"
+        yield from (check(what, figure, kept, source) for what, figure in estimates.items() if figure.value is not None)
+
+
+def _student_of(retention: Retention, plan: Plan) -> str | None:
+    """The planned student among those of a comparison, before any quantization."""
+    sizes = plan.students[0].sizes
+    return next(
+        (
+            one.ref
+            for one in retention.students
+            if one.quantization is None and one.engine == "hf" and _is_planned(one.num_parameters, sizes)
+        ),
+        None,
+    )
+
+
+def _evaluation(plan: Plan, measured: Measured) -> Iterator[Check]:
+    asked = {one.task: one for one in plan.evaluation}
+    for where, retention in measured.retentions.items():
+        ref = _student_of(retention, plan)
+        for entry in retention.entries:
+            task = asked.get(entry.task)
+            if task is None or not entry.primary or entry.student_ref != ref:
+                continue
+            planned = _exact(f"evaluation.{task.task}.documents", task.num_docs, "documents")
+            yield check(f"documents of {task.task}", planned, float(entry.num_pairs), where)
+            drop = entry.power.detectable_drop
+            if task.detectable_drop is not None and drop is not None:
+                assumed = "before the run, for models that disagree on 20 % of the documents"
+                planned = Figure(
+                    name=f"evaluation.{task.task}.detectable_drop",
+                    value=task.detectable_drop,
+                    unit="share",
+                    basis="estimate",
+                    source=assumed,
+                )
+                yield check(f"smallest drop found on {task.task}", planned, drop, where)
+
+
+# ---- serving
+
+
+def _serving(plan: Plan, benches: Mapping[str, BenchRun]) -> Iterator[Check]:
+    for where, bench in benches.items():
+        for model in bench.models:
+            name = _role(model, plan)
+            if name is None:
+                continue
+            for planned in plan.serving:
+                sizes = plan.teacher if name == "teacher" else plan.students[0].sizes
+                if planned.dtype != "bf16" or planned.model != sizes.name:
+                    continue
+                for result in model.results:
+                    if result.load.concurrency != planned.num_requests:
+                        continue
+                    source = f"{where}: median, {model.engine} in {model.dtype or 'its own dtype'}"
+                    at = f"of the {name}, {planned.num_requests} at once"
+                    for what, figure, latency in (
+                        ("TTFT", planned.ttft_ms, result.metrics.ttft_ms),
+                        ("TPOT", planned.tpot_ms, result.metrics.tpot_ms),
+                    ):
+                        if latency is not None and figure.value is not None:
+                            yield check(f"{what} {at}", figure, latency.p50, source)
+
+
+def _role(model: BenchedModel, plan: Plan) -> str | None:
+    """Whether a measured model is the teacher or the student of the plan, neither of them quantized."""
+    if model.quantization is not None:
+        return None
+    if model.ref == str(plan.teacher_ref):
+        return "teacher"
+    weights, sizes = model.memory.weights_bytes, plan.students[0].sizes
+    near = weights is not None and any(
+        abs(weights - sizes.weight_bytes[dtype]) <= ALIKE * sizes.weight_bytes[dtype] for dtype in ("fp32", "bf16")
+    )
+    return "student" if near else None

@@ -1,0 +1,119 @@
+"""Memory, time, price and disk of a training against closed forms."""
+
+from dataclasses import replace
+
+import pytest
+from unit.plan.shapes import PARTS, sizes
+
+from distill_eval.plan.config import PlanConfig, TrainingPlan
+from distill_eval.plan.flops import step_flops
+from distill_eval.plan.memory import cache_bytes_per_token, logits_bytes, peak_memory
+from distill_eval.plan.training import assumed_utilisation, training_dtype, training_figures
+from distill_eval.schema.plan import Hardware, Parts
+
+GPU = Hardware(
+    name="4xL4", num_devices=4, memory_bytes=10**6, flops=1e6, bandwidth=1e6, price_per_hour=7.2, source="here"
+)
+CPU = replace(GPU, name="cpu", num_devices=1, price_per_hour=None)
+BATCH = {"batch_size": 3, "max_length": 8}
+TOKENS = 3 * 8
+LAYER = 24 * 10 + 16 * 20 + 16 * 30 + 4 * 4 + 8 + 4 * 8  # bytes per token, float32
+HALF_LAYER = 26 * 10 + 8 * 20 + 8 * 30 + 4 * 4 + 8 + 2 * 8
+
+
+def figures(hardware, training=None, **changes):
+    config = PlanConfig(teacher="x/y", ratio=2.0, training=training or TrainingPlan(**BATCH))
+    utilisation = assumed_utilisation(config.training, hardware)
+    found = training_figures(sizes(), sizes(**changes), config, hardware, utilisation, 1000.0)
+    return {figure.name.removeprefix("training."): figure for figure in found}
+
+
+def test_a_processor_trains_in_float32_part_by_part():
+    found = figures(CPU)
+    rows = TOKENS * 10
+    parts = {
+        "weights_bytes": 4 * PARTS.total,
+        "gradients_bytes": 4 * PARTS.total,
+        "optimizer_bytes": 8 * PARTS.total,
+        "activations_bytes": 2 * TOKENS * LAYER + 2 * 4 * rows,
+        "logits_bytes": TOKENS * 100 * (4 + 2) + TOKENS * 100 * 5 * 4 + 8 * rows,
+        "teacher_bytes": 2 * PARTS.total + 2 * rows,
+        "checkpoint_bytes": 3 * 12 * PARTS.total,
+    }
+    assert {name: found[name].value for name in parts} == parts
+    forward = parts["activations_bytes"] + parts["logits_bytes"] + 4 * 1000
+    always = parts["weights_bytes"] + parts["optimizer_bytes"] + parts["teacher_bytes"]
+    assert forward > parts["gradients_bytes"] + 4 * 1000
+    assert found["peak_bytes"].value == always + forward
+    assert found["fits"].value == found["peak_bytes"].value / 10**6
+
+
+def test_a_small_batch_has_its_peak_when_all_gradients_are_there():
+    tied = peak_memory(sizes(), sizes(), TrainingPlan(batch_size=1, max_length=2), "float32")
+    assert tied.peak == tied.weights + tied.optimizer + tied.teacher + tied.gradients + 4 * 1000
+    parts = Parts(embeddings=1000, attention=1200, feed_forward=1800, norms=50, head=1000, other=0)
+    untied = peak_memory(sizes(), sizes(parts=parts), TrainingPlan(batch_size=1, max_length=2), "float32")
+    assert untied.peak == untied.weights + untied.optimizer + untied.teacher + untied.gradients
+
+
+def test_autocast_halves_what_matrices_keep_and_adds_copies_of_them():
+    single = peak_memory(sizes(), sizes(), TrainingPlan(**BATCH), "bfloat16")
+    assert single.activations == 2 * TOKENS * HALF_LAYER + 2 * 4 * TOKENS * 10
+    assert single.weights == 4 * PARTS.total + 2 * (1200 + 1800)
+    both = peak_memory(sizes(), sizes(), TrainingPlan(**BATCH), "bfloat16", num_devices=4)
+    assert both.gradients == 2 * single.gradients
+    assert both.peak == single.peak + single.gradients
+
+
+def test_checkpointing_keeps_the_stream_of_every_layer_and_one_layer_whole():
+    training = TrainingPlan(gradient_checkpointing=True, **BATCH)
+    found = peak_memory(sizes(), sizes(), training, "float32")
+    assert found.activations == TOKENS * (2 * 4 * 10 + LAYER + 2 * 4 * 10)
+
+
+def test_chunks_bound_the_logits_and_the_textbook_does_not():
+    student = sizes(vocab_size=50_000)
+    many = {"batch_size": 64, "max_length": 1024}
+    chunked = logits_bytes(student, TrainingPlan(**many), "float32", on_cpu=True)
+    ends = 64 * 1024 * 10 * 8
+    assert chunked - ends < 1.5 * 2**28 + 5 * 2**22
+    textbook = logits_bytes(student, TrainingPlan(chunked_loss=False, **many), "float32", on_cpu=True)
+    assert textbook == 64 * 1024 * 50_000 * (4 + 2 + 12) + ends
+    cached = logits_bytes(student, TrainingPlan(teacher_source="cached", **many), "float32", on_cpu=True)
+    assert cached - ends < 2**28 + 2 * 2**22
+
+
+def test_a_cached_teacher_is_on_disk_and_not_in_memory():
+    found = figures(CPU, TrainingPlan(teacher_source="cached", **BATCH))
+    assert found["teacher_bytes"].value == 0
+    assert found["teacher_cache_bytes"].value == 1000 * cache_bytes_per_token(100)
+    assert 100 < cache_bytes_per_token(49_152) <= 128
+    assert figures(CPU)["teacher_cache_bytes"].value is None
+
+
+def test_time_and_price_follow_from_operations_and_utilisation():
+    found = figures(GPU)
+    flops = 1000 * step_flops(sizes(), sizes(), 8, checkpointing=False)
+    assert found["flops"].value == flops
+    seconds = found["seconds"]
+    assert seconds.value == pytest.approx(flops / (4e6 * 0.35))
+    assert (seconds.low, seconds.high) == pytest.approx((flops / (4e6 * 0.46), flops / (4e6 * 0.26)))
+    assert found["cost_usd"].value == pytest.approx(seconds.value / 3600 * 7.2)
+    given = figures(GPU, TrainingPlan(utilisation=0.5, **BATCH))["seconds"]
+    assert given.value == pytest.approx(flops / 2e6)
+    assert given.low is given.high is None
+
+
+def test_what_is_not_known_is_no_number_and_says_what_to_type():
+    found = figures(CPU)
+    assert found["seconds"].value is found["cost_usd"].value is None
+    assert "--calibrate" in found["seconds"].source
+    other = figures(CPU, architecture="OtherForCausalLM", shape=None)
+    assert other["activations_bytes"].value is other["peak_bytes"].value is other["fits"].value is None
+    assert "OtherForCausalLM" in other["peak_bytes"].source
+    assert "LlamaForCausalLM" in other["peak_bytes"].source
+    assert other["weights_bytes"].value == 4 * PARTS.total
+
+
+def test_a_gpu_computes_in_bfloat16():
+    assert (training_dtype(CPU), training_dtype(GPU)) == ("float32", "bfloat16")
