@@ -250,7 +250,7 @@ def _students(record: Any) -> list[str]:
 def _measuring(run: Run) -> list[Found]:
     """Artifacts that say on what they measured; a training only where nothing else is told."""
     found = [one for one in run.artifacts if isinstance(one.record, Retention | Fidelity | BenchRun)]
-    return found or [one for one in run.main if isinstance(one.record, DistillRun)]
+    return found or [one for one in (*run.main, *run.artifacts) if isinstance(one.record, DistillRun)]
 
 
 def _measured(record: Any) -> str:

@@ -109,8 +109,16 @@ def test_verdicts_are_in_the_words_of_the_reports():
     assert (bench["teacher"], bench["students"]) == ("teacher (vllm)", "SmolLM2-135M-Instruct (hf), student (hf)")
     trained = found["minilm-emotion"]
     assert trained["measured on"] == "2,000 texts of dair-ai/emotion (test)"
-    assert "On dair-ai/emotion (test): accuracy 92.1 %, teacher 91.6 %. `baseline`:" in trained["verdict"]
+    assert trained["verdict"].startswith("Ship emotion-3-distilled. It keeps 100.5 % ")
     assert found["smollm2-variants"]["verdict"].count("Do not ship") == 3  # of ten, the grounds are in the report
+
+
+def test_a_training_without_a_report_tells_what_it_learnt(reports):
+    kept = shutil.ignore_patterns("report")
+    shutil.copytree(REPORTS / "2026-11-26-minilm-emotion", reports / "2026-11-26-minilm-emotion", ignore=kept)
+    trained = rows(reports)["minilm-emotion"]
+    assert trained["measured on"] == "2,000 texts of dair-ai/emotion (test)"
+    assert "On dair-ai/emotion (test): accuracy 92.1 %, teacher 91.6 %. `baseline`:" in trained["verdict"]
 
 
 def test_foreign_text_stays_text(reports):
