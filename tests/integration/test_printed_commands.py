@@ -28,6 +28,7 @@ STANDS_IN = {
     "STUDENT": "org/teacher",
     "Salesforce/wikitext": "texts.jsonl",
     "my-text.jsonl": "texts.jsonl",
+    "org/text": "texts.jsonl",
     "mmlu": "tiny_group",
     "arc_easy": "tiny_mc",
     "hellaswag": "tiny_a",
@@ -38,6 +39,7 @@ STANDS_IN = {
     "18-29": "2",
     "110M": "280K",
     "80M": "230K",
+    "67M": "230K",
     "max-quality": "max-quality.toml",
     "smoke": "smoke.toml",
 }
@@ -51,6 +53,7 @@ SMALLER = {
     "cache-teacher": {"--max-length": "32", "--validation-documents": "5"},
     "answer": {"--max-new-tokens": "4", "--max-prompts": "8", "--keep-cut-off": None},
     "compare": {"--limit": "4", "--include-path": "tasks", "--parity-docs": "2"},
+    "plan": {"--include-path": "tasks"},
     "quantize": CALIBRATION | {"--held-out-samples": "2"},
     "export": {"--text-samples": "2", "--text-length": "16"},
     "fidelity": {"--text-samples": "2", "--text-length": "16"},
@@ -65,7 +68,7 @@ SMALLER = {
     },
 }
 """Sizes by verb, whatever the page says; a benchmark is of two fake servers, and an answer may be cut off."""
-LEFT_OUT = {"--text-subset", "--text-split", "--dtype", "--cpu"}
+LEFT_OUT = {"--text-subset", "--text-split", "--test-split", "--dtype", "--cpu"}
 """What the stand-ins do not have: a local file no splits, a server that runs no settings."""
 SMALL_STAGES = {
     "data": {"data": "texts.jsonl", "max_length": 32, "validation_documents": 5, "max_documents": 40},
