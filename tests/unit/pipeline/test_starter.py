@@ -21,7 +21,7 @@ def test_it_has_every_stage_and_reads_back(tmp_path, monkeypatch, capsys):
     assert recipe.compare.evaluation.tasks == ("arc_easy", "sciq")
     assert (recipe.data.data, recipe.data.data_config) == ("Salesforce/wikitext", "wikitext-103-raw-v1")
     missing = {name for name in STAGES if not getattr(recipe, name)}
-    assert missing == {"cache_teacher"}
+    assert missing == {"plan", "cache_teacher"}
     assert [step.name for step in steps(recipe)] == [
         "prepare", "distill", "baseline", "quantize w8a8", "quantize w4a16", "export onnx-int8", "compare", "fidelity",
         "bench", "report",
@@ -40,6 +40,7 @@ def test_what_is_commented_out_reads_too():
     ]
     recipe = resolve(tomllib.loads("\n".join(lines)), source="recipe.toml")
     assert (recipe.data.data_config, recipe.data.max_documents) == ("name", 100_000)
+    assert recipe.plan.ratio == 2
     assert recipe.cache_teacher.kind == "sample"
     assert recipe.report.gate
     assert [(rule.name, rule.bound) for rule in recipe.report.judged] == [("max-size-ratio", 0.5), ("min-speedup", 1.5)]
