@@ -4,9 +4,22 @@ import os
 import shutil
 from pathlib import Path
 
+import chromium as browser
 import pytest
 
 from distill_eval.store import Store
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """A browser for the pages of a module; CI must have one."""
+    path = browser.find()
+    if path is None:
+        assert os.environ.get("CI") != "true", "CI must have Chromium: apt-get install chromium"
+        pytest.skip("no Chromium: apt-get install chromium")
+    running = browser.Chromium(path, tmp_path_factory.mktemp("profile"))
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """The page in a real headless Chromium: on a phone, in the dark, on paper, by keyboard, and without a network."""
 
 import json
-import os
 import shutil
 
-import chromium as browser
 import pytest
 from fakes.tiny_families import save
 from fakes.tiny_tasks import documents, write_tasks
@@ -29,17 +27,6 @@ HOSTILE = (
 WIDE = "a_very_long_name_without_any_place_to_break_it_" * 4
 ROWS = {"student": (0.97, 1.5), "student-w8a8": (0.96, 2.4), "student-w4a16": (0.9, 0.6), WIDE: (0.5, 1.1)}
 NEW = ("prompt", "options")
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    path = browser.find()
-    if path is None:
-        assert os.environ.get("CI") != "true", "CI must have Chromium: apt-get install chromium"
-        pytest.skip("no Chromium: apt-get install chromium")
-    running = browser.Chromium(path, tmp_path_factory.mktemp("profile"))
-    yield running
-    running.close()
 
 
 @pytest.fixture(scope="module")

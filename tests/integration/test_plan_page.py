@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 
-import chromium as browser
 import plan_page
 import pytest
 from fakes import small_functions as small
@@ -28,17 +26,6 @@ TRAININGS = (
 LOADS = (ServingLoad(input_len=64, output_len=2), ServingLoad(input_len=4096, output_len=512))
 METHODS = ("logit", "feature", "attention", "progressive")
 PRICE, REQUESTS = 12.5, 100
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    path = browser.find()
-    if path is None:
-        assert os.environ.get("CI") != "true", "CI must have Chromium: apt-get install chromium"
-        pytest.skip("no Chromium: apt-get install chromium")
-    running = browser.Chromium(path, tmp_path_factory.mktemp("profile"))
-    yield running
-    running.close()
 
 
 @pytest.fixture(scope="module")
