@@ -118,12 +118,13 @@ def _entries(
     """The entries of one student: every group before the tasks, Holm's adjustment over the primary ones."""
     places = _places(teacher.run, student.run.model.ref)
     measured = _Measuring(pair(teacher, student), criterion.level, seed, looks)
-    entries = _adjusted([entry_of(measured.at(place, group), place, criterion) for place, group in places])
+    at = [measured.at(place, group) for place, group in places]
+    entries = _adjusted([entry_of(one, place, criterion) for one, (place, _) in zip(at, places, strict=True)])
     if looks:
         for index, (place, group) in enumerate(places):
             if place.primary:
                 looked = looked_of(measured.tasks(place, group), looks)
-                history = adaptive_of(measured.at(place, group), measured.usual(place, group), looked, criterion)
+                history = adaptive_of(at[index], measured.usual(place, group), looked, criterion)
                 entries[index] = replace(entries[index], adaptive=history)
     if baseline is None:
         return entries
