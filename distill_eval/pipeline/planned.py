@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from distill_eval.student.teacher import Teacher
 
 ARTIFACT = "plan.json"
+Say = Callable[[str], None]
+"""Takes a line for the reader."""
 _CURVE = 40
 """Points of the drawn fit."""
 
@@ -31,11 +33,12 @@ class Done(NamedTuple):
     recipe: Path | None
 
 
-def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None], store: Store) -> Plan:
+def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say: Say, store: Store) -> Plan:
     """Everything that a plan says; nothing is written.
 
     Args:
         config: What was asked for.
+        own: The students of the reader's finished runs.
         argv: The command line, for the record.
         say: Hears what takes a moment.
         store: Keeps the index of lm-eval's tasks.
@@ -59,7 +62,7 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     hardware = find_hardware(config.hardware, here)
     teacher, sizes, students = _models(config, say)
     student, fine_tuned = students[0], teacher.kind == "classifier"
-    kept = retained(student.compression, config.method, own_runs(config), fine_tuned=fine_tuned)
+    kept = retained(student.compression, config.method, own, fine_tuned=fine_tuned)
     share = _utilisation(config, hardware, teacher, sizes, student.sizes, say)
     training = training_figures(sizes, student.sizes, config, hardware, share, _tokens(config, kept.tokens))
     return Plan(
@@ -85,7 +88,7 @@ def plan(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None],
     )
 
 
-def write(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None], store: Store) -> Done:
+def write(config: PlanConfig, *, argv: Sequence[str], say: Say, store: Store) -> Done:
     """Plan, and write `plan.json`, `plan.md`, `plan.svg` and, where it is asked for, the recipe.
 
     Raises:
@@ -101,9 +104,10 @@ def write(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None]
     recipe = config.write_recipe and config.write_recipe.expanduser()
     check_folder(folder)
     require(recipe is None or not recipe.exists(), f"--write-recipe {recipe} exists: name another file, or remove it")
-    done = plan(config, argv=argv, say=say, store=store)
-    own = [Kept(run.source, run.compression, run.retention) for run in own_runs(config)]
-    text, chart = report.render(done), draw(done, curve(done), own)
+    own = own_runs(config)
+    done = plan(config, own, argv=argv, say=say, store=store)
+    kept = [Kept(run.source, run.compression, run.retention) for run in own]
+    text, chart = report.render(done), draw(done, curve(done), kept)
     remove([folder / report.TEXT, folder / report.CHART])
     write_atomic(folder / ARTIFACT, to_json(done))
     write_atomic(folder / report.CHART, chart)
@@ -116,7 +120,7 @@ def write(config: PlanConfig, *, argv: Sequence[str], say: Callable[[str], None]
 # ---- what is read
 
 
-def _models(config: PlanConfig, say: Callable[[str], None]) -> tuple[Teacher, ModelSizes, tuple[StudentPlan, ...]]:
+def _models(config: PlanConfig, say: Say) -> tuple[Teacher, ModelSizes, tuple[StudentPlan, ...]]:
     """The teacher, its sizes, and the students that it may have."""
     from distill_eval.plan.sizes import model_sizes
     from distill_eval.plan.students import find_target, propose
@@ -126,7 +130,7 @@ def _models(config: PlanConfig, say: Callable[[str], None]) -> tuple[Teacher, Mo
     return teacher, sizes, propose(teacher, find_target(config, sizes.parts.total))
 
 
-def read(name: str, say: Callable[[str], None]) -> tuple[Teacher, str]:
+def read(name: str, say: Say) -> tuple[Teacher, str]:
     """The teacher by its config alone, and where that comes from.
 
     Raises:
@@ -184,7 +188,7 @@ def _utilisation(
     teacher: Teacher,
     sizes: ModelSizes,
     student: ModelSizes,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Figure:
     """As given, as a short training measures it, or assumed."""
     from distill_eval.plan.training import assumed_utilisation
