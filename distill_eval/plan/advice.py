@@ -8,6 +8,7 @@ from statistics import median
 
 from distill_eval.plan.config import TrainingPlan
 from distill_eval.plan.quality import rule_tokens, used_anchors
+from distill_eval.report.plan_values import count, size
 from distill_eval.schema.plan import Anchor, Figure, Method, ModelSizes, Retained, StudentPlan
 from distill_eval.schema.retention import WEIGHTS, Finding, Weight
 
@@ -131,8 +132,8 @@ def _tokens(tokens: Figure | None, student: StudentPlan) -> list[Finding]:
     if tokens is None or tokens.value is None or tokens.value >= rule / 2:
         return []
     text = (
-        f"{_count(tokens.value)} tokens are {100 * tokens.value / rule:.2g} % of what the planner's rule asks for "
-        f"({_count(rule)}): expect less than its share, and less than published students, which had more."
+        f"{count(tokens.value)} tokens are {100 * tokens.value / rule:.2g} % of what the planner's rule asks for "
+        f"({count(rule)}): expect less than its share, and less than published students, which had more."
     )
     if tokens.value >= rule * VERY_SHORT:
         return [_finding("medium", student, text)]
@@ -158,7 +159,7 @@ def _steps(teacher: ModelSizes, student: StudentPlan, method: Method) -> Finding
     """Direct or by way of an assistant."""
     sizes = float(teacher.parts.total), float(student.sizes.parts.total)
     times, between = two_steps(*sizes), assistant(*sizes)
-    cost = f"an assistant of {_count(between)} (the geometric mean) makes it {times:.2g} times the compute"
+    cost = f"an assistant of {count(between)} (the geometric mean) makes it {times:.2g} times the compute"
     if method == "progressive":
         text = (
             f"Progressive: {cost} of one step, at as many tokens in each. No measurement known to this plan shows that"
@@ -200,24 +201,11 @@ def _then_quantize(teacher: ModelSizes, student: StudentPlan) -> list[Finding]:
     if before is None or not {"int8", "int4"} <= after.keys():
         return []
     each = " and ".join(
-        f"{_bytes(after[name])} in {name} ({before / after[name]:.3g} times smaller)" for name in ("int8", "int4")
+        f"{size(after[name])} in {name} ({before / after[name]:.3g} times smaller)" for name in ("int8", "int4")
     )
-    text = f"Quantized afterwards it is {each}, where the teacher is {_bytes(before)} in bf16. What that costs is in no"
+    text = f"Quantized afterwards it is {each}, where the teacher is {size(before)} in bf16. What that costs is in no"
     return [_finding("low", student, f"{text} estimate of this plan: distill-eval quantize, then compare.")]
 
 
 def _finding(weight: Weight, student: StudentPlan, text: str) -> Finding:
     return Finding(weight=weight, subject=student.sizes.name, text=text)
-
-
-def _bytes(number: float) -> str:
-    """With three digits, by thousands."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number / 1e3:.3g} kB"
-
-
-def _count(number: float) -> str:
-    """Parameters and tokens, as --target-params and --tokens take them."""
-    return f"{number / 1e9:.3g}B" if number >= 1e9 else f"{number / 1e6:.3g}M"

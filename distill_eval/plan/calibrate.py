@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from distill_eval.distill.config import LossConfig, TrainingConfig
 from distill_eval.distill.lesson import TextLesson
 from distill_eval.distill.signals import LiveSignal
 from distill_eval.errors import ModelError, UsageError, require
@@ -27,8 +28,8 @@ from distill_eval.plan.training import training_dtype
 from distill_eval.schema.plan import Figure, Hardware, ModelSizes
 
 WARM_UP, STEPS = 1, 5
-ALPHA, TEMPERATURE, BETA, MAX_NORM, LEARNING_RATE = 0.7, 2.0, 0.5, 1.0, 1e-5
-"""As `distill` has them by default, but for the learning rate: nothing is learned of random tokens."""
+LEARNING_RATE = 1e-5
+"""Nothing is learned of random tokens; all else is as `distill` has it by default."""
 
 
 class Side(NamedTuple):
@@ -141,7 +142,8 @@ def step_seconds(
     if teacher is not None:
         live = AutoModelForCausalLM.from_config(teacher, dtype=torch.bfloat16).to(device).eval().requires_grad_(False)
     signal = None if live is None else LiveSignal((live,), (1.0,))
-    lesson = TextLesson(model, signal, divergence="forward_kl", temperature=TEMPERATURE, beta=BETA)
+    loss_of, max_norm = LossConfig(), TrainingConfig().max_grad_norm
+    lesson = TextLesson(model, signal, divergence="forward_kl", temperature=loss_of.temperature, beta=loss_of.beta)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     batch = _random_batch(training, int(student.get_text_config().vocab_size), device)
     wait: Callable[[], object] = torch.cuda.synchronize if device == "cuda" else (lambda: None)
@@ -153,9 +155,9 @@ def step_seconds(
             wait()
             began = time.perf_counter()
             with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
-                loss = lesson(model, batch, alpha=ALPHA, denominator=batch["shift_labels"].numel()).loss
+                loss = lesson(model, batch, alpha=loss_of.alpha, denominator=batch["shift_labels"].numel()).loss
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             wait()

@@ -89,8 +89,7 @@ def _sizes(plan: Plan, measured: Measured) -> Iterator[Check]:
                 yield check(f"weights of the {name} in {dtype}", planned, float(num_bytes), where)
     for where, quant in measured.quants.items():
         dtype = _SCHEMES.get(quant.scheme)
-        of_student = any(quant.model.name.endswith(end) for end in ("/student", "/prepared"))
-        if dtype is not None and dtype in student.weight_bytes and of_student:
+        if dtype in student.weight_bytes and _is_planned(quant.num_parameters, student):
             planned = _exact(f"student.{dtype}", student.weight_bytes[dtype], "bytes")
             yield check(f"weights of the student in {dtype}", planned, float(quant.size_bytes), where)
 

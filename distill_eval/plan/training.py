@@ -5,6 +5,7 @@ docs/metrics.md has the formulas, and docs/design/plan.md how far they were from
 
 from __future__ import annotations
 
+from distill_eval.distill.config import TrainingConfig
 from distill_eval.plan.activations import KEPT, Dtype
 from distill_eval.plan.config import PlanConfig, TrainingPlan
 from distill_eval.plan.flops import step_flops
@@ -12,13 +13,17 @@ from distill_eval.plan.hardware import CPU
 from distill_eval.plan.memory import FLOAT, MOMENTS, Memory, cache_bytes_per_token, peak_memory
 from distill_eval.schema.plan import Basis, Figure, Hardware, ModelSizes
 
-CHECKPOINTS = 3
-"""Of a running `distill`: --keep-checkpoints 2, and the one that is being written."""
+CHECKPOINTS = TrainingConfig().keep_checkpoints + 1
+"""Of a running `distill`: those it keeps, and the one that is being written."""
 GPU_SHARE, GPU_LOW, GPU_HIGH = 0.35, 0.26, 0.46
 GPU_SHARE_SOURCE = (
     "assumed; 0.26 to 0.46 were published for 0.8B to 70B parameters on H100 in bfloat16 "
     "(https://github.com/mosaicml/llm-foundry/blob/main/scripts/train/benchmarking/README.md)"
 )
+
+
+CHUNKED = "chunks of at most 256 MiB, and float32 blocks inside them"
+TEXTBOOK = "the textbook's loss: logits and float32 probabilities of both models, and their gradient, of all rows"
 
 
 def training_dtype(hardware: Hardware) -> Dtype:
@@ -78,7 +83,7 @@ def training_figures(
     )
     return (
         _figure("tokens", tokens, "tokens", "--tokens, or what the classic rule asks for"),
-        *_memory_figures(parts, student, config.training, hardware),
+        *_memory_figures(parts, teacher, student, config.training, hardware),
         *_disk_figures(student, config.training, tokens),
         *_time_figures(teacher, student, config, hardware, utilisation, tokens),
     )
@@ -122,18 +127,15 @@ def _figure(
     return Figure(name=f"training.{name}", value=value, unit=unit, low=low, high=high, basis=basis, source=source)
 
 
-def _memory_figures(parts: Memory, student: ModelSizes, config: TrainingPlan, hardware: Hardware) -> tuple[Figure, ...]:
+def _memory_figures(
+    parts: Memory, teacher: ModelSizes, student: ModelSizes, config: TrainingPlan, hardware: Hardware
+) -> tuple[Figure, ...]:
     dtype = training_dtype(hardware)
     unknown = f"not known of a {student.architecture}; known: {', '.join(KEPT)}" if parts.activations is None else None
     kept = "the residual stream before each layer, and one layer whole" if config.gradient_checkpointing else "all"
     copies = "" if dtype == "float32" else ", and autocast's copies of the layers' matrices in bfloat16"
     twice = "; twice, for the buckets in which devices exchange them" if hardware.num_devices > 1 else ""
     rows = f"{config.batch_size} x {config.max_length} tokens"
-    loss = (
-        "chunks of at most 256 MiB, and float32 blocks inside them"
-        if config.chunked_loss
-        else "the textbook's loss: logits and float32 probabilities of both models, and their gradient, of all rows"
-    )
     return (
         _figure("weights_bytes", parts.weights, "bytes", f"4 per parameter{copies}"),
         _figure("gradients_bytes", parts.gradients, "bytes", f"4 per parameter{twice}"),
@@ -144,8 +146,8 @@ def _memory_figures(parts: Memory, student: ModelSizes, config: TrainingPlan, ha
             "bytes",
             unknown or f"{kept} that autograd saves of {rows} in {dtype} (after arXiv 2205.05198, section 4.1)",
         ),
-        _figure("logits_bytes", parts.logits, "bytes", loss),
-        _figure("teacher_bytes", parts.teacher, "bytes", f"{config.teacher_source}, and its last hidden states"),
+        _figure("logits_bytes", parts.logits, "bytes", CHUNKED if config.chunked_loss else TEXTBOOK),
+        _figure("teacher_bytes", parts.teacher, "bytes", f"{_held(teacher, config)}, and its last hidden states"),
         _figure(
             "peak_bytes",
             parts.peak,
@@ -161,6 +163,13 @@ def _memory_figures(parts: Memory, student: ModelSizes, config: TrainingPlan, ha
             unknown or "of one device's memory; above 1 it does not fit",
         ),
     )
+
+
+def _held(teacher: ModelSizes, config: TrainingPlan) -> str:
+    """In what the teacher is held."""
+    source = config.teacher_source
+    known = source == "cached" or source in teacher.weight_bytes
+    return source if known else f"bf16, since quantize has no {source} of its architecture"
 
 
 def _disk_figures(student: ModelSizes, config: TrainingPlan, tokens: float) -> tuple[Figure, ...]:
