@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill_eval.distill.config import TrainingConfig
+from distill_eval.distill.data_config import DataConfig
 from distill_eval.errors import require, unknown
 from distill_eval.recipe.known import CALIBRATION, HELD_OUT, KNOWN, PARITY_TEXT, SIZES, VARIANTS
 from distill_eval.recipe.recipe import STUDENT, TEACHER, Recipe, last_student
@@ -15,9 +18,9 @@ from distill_eval.record import from_table
 from distill_eval.schema.recipe import Link, links
 
 Table = dict[str, Any]
-_DEFAULTS: Table = {"batch_size": 8, "accumulate": 1}
-_ROW = 512
-"""Tokens of a row, and these, as `distill` has them by default."""
+_OF_TRAINING: Table = {field.name: field.default for field in fields(TrainingConfig)}
+_OF_DATA: Table = {field.name: field.default for field in fields(DataConfig)}
+"""What `distill` does where a recipe does not say."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TAKEN = (TEACHER, STUDENT, "baseline")
 
@@ -189,9 +192,9 @@ def _planned_training(table: Mapping[str, Any]) -> Table:
     if not isinstance(data, dict) or not isinstance(distill, dict):
         return {}
     training = distill.get("training")
-    said = _DEFAULTS | (training if isinstance(training, dict) else {}) | {"max_length": _ROW}
-    said |= {"max_length": data["max_length"]} if "max_length" in data else {}
-    found: Table = {name: said[name] for name in ("batch_size", "max_length", "gradient_checkpointing") if name in said}
+    said = _OF_TRAINING | (training if isinstance(training, dict) else {})
+    said["max_length"] = data.get("max_length", _OF_DATA["max_length"])
+    found: Table = {name: said[name] for name in ("batch_size", "max_length", "gradient_checkpointing")}
     counts = [said.get(name) for name in ("steps", "batch_size", "accumulate", "max_length")]
     whole = [number for number in counts if isinstance(number, int)]
     return found | ({"tokens": str(math.prod(whole))} if len(whole) == len(counts) else {})
