@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_eval.errors import ModelError, boundary
 from distill_eval.record import record
 from distill_eval.schema.evals import MetricKind
 
@@ -85,18 +84,6 @@ class Tasks:
         options = tasks.TaskOptions(num_fewshot=None, limit=limit, seed=SEED)
         loaded = tasks.load_tasks(self._manager, names, options)
         return {name: _size(task, options, tokenizer, max_length) for name, task in loaded.tasks.items()}
-
-
-def read_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder.
-
-    Raises:
-        ModelError: there is none.
-    """
-    from transformers import AutoTokenizer
-
-    with boundary(ModelError, f"the tokenizer in {folder} cannot be read"):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def _size(task: Any, options: Any, tokenizer: Any, max_length: int) -> TaskSize:

@@ -111,10 +111,10 @@ def _loaded(
 
 def _tokenizer(teacher: Teacher) -> tuple[Any, str | None]:
     """The teacher's tokenizer; `None` with a reason where it cannot be had, as of a gated teacher."""
-    from distill_eval.evaluate.sizes import read_tokenizer
+    from distill_eval.student.folder import load_tokenizer
     from distill_eval.student.teacher import locate
 
     try:
-        return read_tokenizer(locate(teacher.ref)), None
+        return load_tokenizer(teacher.ref, locate(teacher.ref)), None
     except ModelError as error:
         return None, f"not counted, without the teacher's tokenizer: {error}"

@@ -19,6 +19,7 @@ from distill_eval.distill.config import LossConfig, TrainingConfig
 from distill_eval.distill.lesson import TextLesson
 from distill_eval.distill.signals import LiveSignal
 from distill_eval.errors import ModelError, UsageError, require
+from distill_eval.evaluate.room import free_bytes
 from distill_eval.plan.activations import Dtype
 from distill_eval.plan.config import PlanConfig, TrainingPlan
 from distill_eval.plan.flops import step_flops
@@ -90,7 +91,7 @@ def _without_teacher(
     Raises:
         ModelError: it does not fit either.
     """
-    free = _free_bytes(device)
+    free = free_bytes(device)
     parts = peak_memory(teacher, student, training, dtype, on_cpu=device == "cpu")
     if training.teacher_source == "cached":
         return ", without a teacher, as it is cached"
@@ -104,14 +105,6 @@ def _without_teacher(
             "Lower --batch-size or --max-length, add --gradient-checkpointing, or give --utilisation"
         )
     return f", without the teacher: with it {peak / 1e9:.1f} GB would be held, and {free / 1e9:.1f} GB are free"
-
-
-def _free_bytes(device: str) -> int:
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def step_seconds(
