@@ -10,6 +10,7 @@ from distill_eval.distill import models, settings
 from distill_eval.distill.classifier.course import classifier_course
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.course import Course, language_course
+from distill_eval.distill.held import resident_bytes
 
 
 class Ready(NamedTuple):
@@ -20,6 +21,8 @@ class Ready(NamedTuple):
     """Live, on the device; empty with a cached one."""
     teacher_digest: str | None
     """Of the weights that the cached teacher must have; `None` when that is not said."""
+    resident_bytes: int
+    """Of this process, before any model was loaded."""
 
 
 def make_ready(config: DistillConfig, say: Callable[[str], None], num_processes: int = 1) -> Ready:
@@ -40,7 +43,9 @@ def make_ready(config: DistillConfig, say: Callable[[str], None], num_processes:
     step_rows = config.training.batch_size * config.training.accumulate * num_processes
     has_labels = config.labels.label_column is not None
     course = classifier_course(config, say, step_rows) if has_labels else language_course(config, step_rows)
+    before = resident_bytes()
     if config.cached_teacher is not None:
-        return Ready(course, (), models.weights_digest(course.teachers[0].folder) if course.teachers else None)
+        return Ready(course, (), models.weights_digest(course.teachers[0].folder) if course.teachers else None, before)
     load = course.craft.load_teacher
-    return Ready(course, tuple(load(teacher, config.teacher_dtype, device) for teacher in course.teachers), None)
+    live = tuple(load(teacher, config.teacher_dtype, device) for teacher in course.teachers)
+    return Ready(course, live, None, before)

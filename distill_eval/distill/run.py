@@ -21,6 +21,7 @@ from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.course import Course
 from distill_eval.distill.diagnosis import diagnose
 from distill_eval.distill.finish import write_student
+from distill_eval.distill.held import held
 from distill_eval.distill.output import ARTIFACT, begin, check_output
 from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.processes import Processes, joined
@@ -73,7 +74,9 @@ def run(
         ready = ready or make_ready(config, say, processes.num_processes)
         teaching = prepare_teaching(config, ready, stack)
         begin(config, options, ready, processes)
-        done = Job(config, ready.course, teaching, device, processes, say, on_validation).train()
+        with held(device, ready.resident_bytes) as memory:
+            done = Job(config, ready.course, teaching, device, processes, say, on_validation).train()
+        done = done._replace(peak_bytes=memory.num_bytes)
         return _finish(config, ready.course, done, argv, processes, say)
 
 
@@ -123,6 +126,7 @@ def _result(
         data=course.facts(),
         num_steps=done.num_steps,
         num_tokens_seen=done.num_tokens_seen,
+        peak_bytes=done.peak_bytes,
         num_skipped_batches=sum(SKIPPED in entry for entry in done.log),
         stopped=done.stopped,
         teacher_validation=done.teacher,
@@ -152,6 +156,7 @@ class Done(NamedTuple):
     num_steps: int
     num_tokens_seen: int
     stopped: str | None
+    peak_bytes: int | None = None
 
 
 def _require_finite(after: Validation) -> None:

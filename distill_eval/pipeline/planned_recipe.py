@@ -9,6 +9,7 @@ from typing import Any
 
 from distill_eval.plan.advice import assistant
 from distill_eval.plan.config import PlanConfig, TeacherSource
+from distill_eval.plan.training import training_dtype
 from distill_eval.record import toml_value
 from distill_eval.report.plan_values import shown, spread
 from distill_eval.schema.plan import Figure, Method, Plan
@@ -136,6 +137,8 @@ def _distill(plan: Plan, config: PlanConfig) -> Iterator[str]:
         per_step = training.batch_size * training.max_length
         yield f"steps = {max(1, math.ceil(tokens / per_step))}"
     yield f"batch_size = {training.batch_size}"
+    if training_dtype(training, plan.hardware) == "bfloat16":
+        yield 'dtype = "bfloat16"'
     if training.gradient_checkpointing:
         yield "gradient_checkpointing = true"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from distill_eval.plan.config import TrainingPlan
@@ -54,13 +54,13 @@ def advise(
         student: The proposed one.
         method: Of the distillation.
         retained: What is expected of it.
-        training: The figures of the training, by their stable names; `training.fits` and `training.tokens` are read.
+        training: The figures of the training, by their stable names; those of its room and its tokens are read.
         config: The training that is planned.
         fine_tuned: As `retained` was asked: a classifier, held against encoders that were fine-tuned.
     """
     figures = {figure.name: figure for figure in training}
     found = [
-        *_fits(figures.get("training.fits"), student, config),
+        *_fits(figures, student, config),
         *_no_fit(retained, student),
         *_ratio(student, fine_tuned=fine_tuned),
         *_tokens(figures.get("training.tokens"), student),
@@ -72,16 +72,29 @@ def advise(
     return tuple(sorted(found, key=lambda one: WEIGHTS.index(one.weight)))
 
 
-def _fits(fits: Figure | None, student: StudentPlan, config: TrainingPlan) -> list[Finding]:
-    """Whether the training has room on a device."""
+def _fits(figures: Mapping[str, Figure], student: StudentPlan, config: TrainingPlan) -> list[Finding]:
+    """Whether the training has room on a device, and what it would take to have it."""
+    fits, peak = (figures.get(f"training.{name}") for name in ("fits", "peak_bytes"))
     if fits is None or fits.value is None or fits.value <= 1:
         return []
+    room = None if peak is None or peak.value is None else peak.value / fits.value
     ways = ["a shorter --max-length"]
     ways += [] if config.batch_size == 1 else ["a smaller --batch-size"]
     ways += [] if config.gradient_checkpointing else ["--gradient-checkpointing"]
     ways += [] if config.chunked_loss else ["the chunked loss (leave --no-chunked-loss out)"]
     ways += [] if config.teacher_source == "cached" else ["--teacher-source cached"]
     text = f"The training needs {fits.value:.2g} times the memory of a device. It shrinks with {', '.join(ways)}."
+    for name, said in (
+        ("least_bytes", "With all but shorter rows it takes"),
+        (
+            "sharded_bytes",
+            "Sharded over all devices besides (FSDP, ZeRO-3), which distill does not do, each would hold",
+        ),
+    ):
+        other = figures.get(f"training.{name}")
+        if room and other is not None and other.value is not None:
+            fit = "fits" if other.value <= room else f"is still {other.value / room:.2g} times a device's memory"
+            text += f" {said} {size(other.value)}, which {fit}."
     return [_finding("high", student, text)]
 
 

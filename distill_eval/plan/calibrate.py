@@ -61,7 +61,7 @@ def calibrate(
     if student.sizes.kv_cache is None:
         raise UsageError("--calibrate trains a language model; give a classifier's share with --utilisation 0.2")
     training, device = config.training, "cpu" if hardware.name == CPU else "cuda"
-    dtype = training_dtype(hardware)
+    dtype = training_dtype(training, hardware)
     without = _without_teacher(teacher.sizes, student.sizes, training, dtype, device)
     times = step_seconds(None if without else teacher.config, student.config, training, dtype, device, say=say)
     flops = step_flops(

@@ -120,7 +120,9 @@ def _training(plan: Plan, measured: Measured) -> Iterator[Check]:
         yield _timed("training time", as_seen, stage, "its models' loading, validations and checkpoints included")
     peak = figures.get("training.peak_bytes")
     if peak is not None:
-        yield check("memory of the training", peak, None, "a training does not record its memory")
+        known = None if run.peak_bytes is None else float(run.peak_bytes)
+        source = where if known is not None else f"{where} is of a version that did not record it"
+        yield check("memory of the training", peak, known, source)
 
 
 def _scaled(seconds: Figure, tokens: Figure | None, num_seen: int) -> Figure:

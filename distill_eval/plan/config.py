@@ -25,6 +25,8 @@ class TrainingPlan:
     """Sequences at once, on one device."""
     max_length: int = 1024
     """Tokens of a sequence."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """What the student computes in, as distill --dtype (default: bfloat16 on a GPU, float32 on a processor)."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass."""
     chunked_loss: bool = True

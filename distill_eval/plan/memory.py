@@ -53,6 +53,7 @@ def peak_memory(
         batch_size=config.batch_size,
         length=config.max_length,
         checkpointing=config.gradient_checkpointing,
+        on_cpu=on_cpu,
     )
     logits = logits_bytes(student, config, dtype, on_cpu=on_cpu)
     teacher_bytes = _teacher_bytes(teacher, config.teacher_source, tokens)
@@ -63,6 +64,18 @@ def peak_memory(
     backward = gradients + (head if tied else 0)
     peak = None if forward is None else weights + optimizer + teacher_bytes + buckets + max(forward, backward)
     return Memory(weights, gradients + buckets, optimizer, activations, logits, teacher_bytes, peak)
+
+
+def sharded_bytes(held: Memory, num_devices: int) -> float | None:
+    """On each device, were weights, gradients, moments and teacher fully sharded over all (ZeRO-3, arXiv 1910.02054).
+
+    Activations and the loss stay whole, and what is gathered of a layer while it computes is not counted; `None` where
+    the activations are not known.
+    """
+    if held.activations is None:
+        return None
+    states = held.weights + held.gradients / 2 + held.optimizer + held.teacher  # no second copy in buckets
+    return states / num_devices + held.activations + held.logits
 
 
 def logits_bytes(student: ModelSizes, config: TrainingPlan, dtype: Dtype, *, on_cpu: bool) -> float:

@@ -5,12 +5,15 @@ docs/metrics.md has the formulas, and docs/design/plan.md how far they were from
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from distill_eval.distill.config import TrainingConfig
 from distill_eval.plan.activations import KEPT, Dtype
 from distill_eval.plan.config import PlanConfig, TrainingPlan
 from distill_eval.plan.flops import step_flops
 from distill_eval.plan.hardware import CPU
-from distill_eval.plan.memory import FLOAT, MOMENTS, Memory, cache_bytes_per_token, peak_memory
+from distill_eval.plan.memory import FLOAT, MOMENTS, Memory, cache_bytes_per_token, peak_memory, sharded_bytes
 from distill_eval.schema.plan import Basis, Figure, Hardware, ModelSizes
 
 CHECKPOINTS = TrainingConfig().keep_checkpoints + 1
@@ -26,8 +29,10 @@ CHUNKED = "chunks of at most 256 MiB, and float32 blocks inside them"
 TEXTBOOK = "the textbook's loss: logits and float32 probabilities of both models, and their gradient, of all rows"
 
 
-def training_dtype(hardware: Hardware) -> Dtype:
-    """What the student computes in: bfloat16 autocast on a GPU, on a processor `distill`'s default, float32."""
+def training_dtype(config: TrainingPlan, hardware: Hardware) -> Dtype:
+    """What the student computes in: by default bfloat16 autocast on a GPU, on a processor float32."""
+    if config.dtype is not None:
+        return config.dtype
     return "float32" if hardware.name == CPU else "bfloat16"
 
 
@@ -73,19 +78,24 @@ def training_figures(
         utilisation: Share of the peak FLOP/s, with its spread.
         tokens: That the student is trained on.
     """
-    parts = peak_memory(
-        teacher,
-        student,
-        config.training,
-        training_dtype(hardware),
-        num_devices=hardware.num_devices,
-        on_cpu=hardware.name == CPU,
-    )
+    parts = _held_memory(teacher, student, config.training, hardware)
     return (
         _figure("tokens", tokens, "tokens", "--tokens, or what the classic rule asks for"),
         *_memory_figures(parts, teacher, student, config.training, hardware),
+        *_room_figures(parts, teacher, student, config.training, hardware),
         *_disk_figures(student, config.training, tokens),
         *_time_figures(teacher, student, config, hardware, utilisation, tokens),
+    )
+
+
+def _held_memory(teacher: ModelSizes, student: ModelSizes, config: TrainingPlan, hardware: Hardware) -> Memory:
+    return peak_memory(
+        teacher,
+        student,
+        config,
+        training_dtype(config, hardware),
+        num_devices=hardware.num_devices,
+        on_cpu=hardware.name == CPU,
     )
 
 
@@ -130,7 +140,7 @@ def _figure(
 def _memory_figures(
     parts: Memory, teacher: ModelSizes, student: ModelSizes, config: TrainingPlan, hardware: Hardware
 ) -> tuple[Figure, ...]:
-    dtype = training_dtype(hardware)
+    dtype = training_dtype(config, hardware)
     unknown = f"not known of a {student.architecture}; known: {', '.join(KEPT)}" if parts.activations is None else None
     kept = "the residual stream before each layer, and one layer whole" if config.gradient_checkpointing else "all"
     copies = "" if dtype == "float32" else ", and autocast's copies of the layers' matrices in bfloat16"
@@ -156,13 +166,38 @@ def _memory_figures(
             or "weights, optimizer and teacher, with the larger of activations, loss and the head's gradient, and of "
             "all gradients; without what CUDA, libraries and a fragmented heap take",
         ),
-        _figure(
-            "fits",
-            None if parts.peak is None else parts.peak / hardware.memory_bytes,
-            "share",
-            unknown or "of one device's memory; above 1 it does not fit",
-        ),
     )
+
+
+def _room_figures(
+    parts: Memory, teacher: ModelSizes, student: ModelSizes, config: TrainingPlan, hardware: Hardware
+) -> Iterator[Figure]:
+    """Whether it fits, and what it could come to."""
+    unknown = "the activations are not known"
+    share = None if parts.peak is None else parts.peak / hardware.memory_bytes
+    yield _figure("fits", share, "share", unknown if share is None else "of one device's memory; above 1 is too much")
+    least = smallest(config, student)
+    held = _held_memory(teacher, student, least, hardware)
+    how = f"at {' '.join(_least_options(least, student))}, with rows of {config.max_length} tokens"
+    yield _figure("least_bytes", held.peak, "bytes", unknown if held.peak is None else how)
+    if hardware.num_devices > 1:
+        sharded = sharded_bytes(held, hardware.num_devices)
+        how += (
+            f", with weights, gradients, moments and teacher sharded over {hardware.num_devices} devices (ZeRO-3, arXiv "
+            "1910.02054; FSDP), without what a layer gathers; distill does not do it"
+        )
+        yield _figure("sharded_bytes", sharded, "bytes", unknown if sharded is None else how)
+
+
+def smallest(config: TrainingPlan, student: ModelSizes) -> TrainingPlan:
+    """The same training with the options that take least memory; a classifier's teacher cannot be cached."""
+    source = config.teacher_source if student.kv_cache is None else "cached"
+    return replace(config, batch_size=1, gradient_checkpointing=True, chunked_loss=True, teacher_source=source)
+
+
+def _least_options(least: TrainingPlan, student: ModelSizes) -> list[str]:
+    cached = [] if student.kv_cache is None else ["--teacher-source cached"]
+    return [f"--batch-size {least.batch_size}", "--gradient-checkpointing", *cached]
 
 
 def _held(teacher: ModelSizes, config: TrainingPlan) -> str:

@@ -194,7 +194,7 @@ def _planned_training(table: Mapping[str, Any]) -> Table:
     training = distill.get("training")
     said = _OF_TRAINING | (training if isinstance(training, dict) else {})
     said["max_length"] = data.get("max_length", _OF_DATA["max_length"])
-    found: Table = {name: said[name] for name in ("batch_size", "max_length", "gradient_checkpointing")}
+    found: Table = {name: said[name] for name in ("batch_size", "max_length", "dtype", "gradient_checkpointing")}
     counts = [said.get(name) for name in ("steps", "batch_size", "accumulate", "max_length")]
     whole = [number for number in counts if isinstance(number, int)]
     return found | ({"tokens": str(math.prod(whole))} if len(whole) == len(counts) else {})

@@ -21,6 +21,8 @@ TRAINING = {
     "teacher_bytes": "teacher",
     "peak_bytes": "memory of a device at its peak",
     "fits": "share of a device's memory",
+    "least_bytes": "memory of a device at least",
+    "sharded_bytes": "memory of a device at least, if sharded",
     "flops": "operations",
     "seconds": "time",
     "cost_usd": "price",

@@ -257,6 +257,7 @@ def _training(run: DistillRun) -> str:
         "on disk": numbers.size(run.size_bytes),
         "steps": numbers.count(run.num_steps),
         "tokens seen": numbers.count(run.num_tokens_seen),
+        "memory at its peak": numbers.optional(run.peak_bytes, lambda value: numbers.size(int(value))),
         "batches left out, not a number": numbers.count(run.num_skipped_batches),
         "stopped early": run.stopped or "no",
     }

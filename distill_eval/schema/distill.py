@@ -162,6 +162,9 @@ class DistillRun:
     data: DataFacts
     num_steps: int
     num_tokens_seen: int
+    peak_bytes: int | None = None
+    """Most memory that models, gradients, optimizer and batches took together: of a GPU by its tensors, of a processor
+    resident beyond what the process had before; of the main one of several. `None`: an older version did not say."""
     num_skipped_batches: int
     stopped: str | None
     """Why training ended before its last step; `None`: it did not."""

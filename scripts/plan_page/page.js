@@ -14,7 +14,7 @@ function figures(choice) {
   const price = (time) => (time === null || hardware.price_per_hour === null ? null : dollars(time, hardware.price_per_hour));
   const assumed = choice.share === GPU_SHARE;
   const times = [choice.share, assumed ? GPU_SHARE_HIGH : null, assumed ? GPU_SHARE_LOW : null].map(seconds);
-  const memory = peak_memory(teacher, sizes, training, training_dtype(hardware), hardware.num_devices);
+  const memory = peak_memory(teacher, sizes, training, training_dtype(training, hardware), hardware.num_devices);
   const reached = get(REACH, String(preset.fine_tuned)).holds(student.compression, choice.method);
   const cached = training.teacher_source === "cached" && preset.cache_bytes_per_token !== null;
   return {
@@ -48,7 +48,7 @@ function chosen() {
   const device = DEVICES[control("device").selectedIndex];
   const price = Number(control("price").value);
   const training = new TrainingPlan(
-    null, power("batch"), power("length"), control("checkpointing").checked, control("chunked").checked, control("source").value);
+    null, power("batch"), power("length"), null, control("checkpointing").checked, control("chunked").checked, control("source").value);
   return {
     preset, student, training,
     method: control("method").value,

@@ -70,6 +70,7 @@ def test_a_plan_is_written_whole_and_its_recipe_runs(place, tmp_path, capsys):
     told = capsys.readouterr().out
     assert f"{plan.students[0].sizes.parts.total:,} parameters" in told
     assert f"training.steps = {math.ceil(8192 / (4 * 64))}" in told
+    assert "training.dtype = bfloat16" in told  # as it is planned for a GPU
     assert "evaluation.tasks = tiny_mc, tiny_gen" in told
 
 
@@ -172,7 +173,9 @@ def test_a_run_holds_its_plan_against_what_it_measured(place, tmp_path, capsys):
     assert found["training tokens"].measured == trained.num_tokens_seen
     seconds = found["training time"]
     assert seconds.measured == by_name(out)["distill"].seconds
-    assert found["memory of the training"].measured is None
+    memory = found["memory of the training"]
+    assert memory.planned.name == "training.peak_bytes"
+    assert memory.measured == trained.peak_bytes > 0
     assert found["documents of tiny_mc"].measured == 8
     retention = from_json(Retention, (out / "compare" / "retention.json").read_bytes(), source="retention.json")
     kept = found["kept, by a planner's rule"]
@@ -182,7 +185,7 @@ def test_a_run_holds_its_plan_against_what_it_measured(place, tmp_path, capsys):
 
     report = (out / "report" / "report.md").read_text()
     assert "## Planned and measured" in report
-    assert "a training does not record its memory" in report
+    assert "memory of the training" in report
     assert 'id="planned"' in (out / "report" / "report.html").read_text()
     capsys.readouterr()
     assert main(command) == 0

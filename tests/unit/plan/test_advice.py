@@ -127,6 +127,13 @@ def test_a_training_that_does_not_fit_names_what_shrinks_it():
     assert "memory of a device" not in texts(advised(4.0, training=(figure("training.fits", 0.9),)))
 
 
+def test_it_says_what_the_smallest_options_and_sharding_come_to():
+    known = {"fits": 3.0, "peak_bytes": 240e9, "least_bytes": 160e9, "sharded_bytes": 40e9}
+    high = texts(advised(4.0, training=tuple(figure(f"training.{name}", value) for name, value in known.items())))
+    assert "With all but shorter rows it takes 160 GB, which is still 2 times a device's memory." in high
+    assert "which distill does not do, each would hold 40 GB, which fits." in high
+
+
 def test_progressive_is_not_sold():
     found = advised(4.0, method="progressive")
     assert "no published anchor of prompted language models by the method progressive" in texts(found, "high")

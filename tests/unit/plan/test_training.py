@@ -7,7 +7,7 @@ from unit.plan.shapes import PARTS, sizes
 
 from distill_eval.plan.config import PlanConfig, TrainingPlan
 from distill_eval.plan.flops import step_flops
-from distill_eval.plan.memory import cache_bytes_per_token, logits_bytes, peak_memory
+from distill_eval.plan.memory import cache_bytes_per_token, logits_bytes, peak_memory, sharded_bytes
 from distill_eval.plan.training import assumed_utilisation, training_dtype, training_figures
 from distill_eval.schema.plan import Hardware, Parts
 
@@ -113,7 +113,31 @@ def test_what_is_not_known_is_no_number_and_says_what_to_type():
     assert "OtherForCausalLM" in other["peak_bytes"].source
     assert "LlamaForCausalLM" in other["peak_bytes"].source
     assert other["weights_bytes"].value == 4 * PARTS.total
+    assert other["least_bytes"].value is None
 
 
-def test_a_gpu_computes_in_bfloat16():
-    assert (training_dtype(CPU), training_dtype(GPU)) == ("float32", "bfloat16")
+def test_the_least_memory_is_that_of_the_smallest_options():
+    found, training = figures(GPU), TrainingPlan(batch_size=1, max_length=8, gradient_checkpointing=True)
+    least = peak_memory(sizes(), sizes(), replace(training, teacher_source="cached"), "bfloat16", num_devices=4)
+    assert found["least_bytes"].value == least.peak < found["peak_bytes"].value
+    assert "--batch-size 1 --gradient-checkpointing --teacher-source cached, with rows of 8 tokens" in (
+        found["least_bytes"].source
+    )
+    states = 4 * PARTS.total * 4 + 2 * (1200 + 1800)  # weights, gradients, two moments, copies in bfloat16
+    assert found["sharded_bytes"].value == states / 4 + least.activations + least.logits
+    assert found["sharded_bytes"].value == sharded_bytes(least, 4)
+    assert "sharded_bytes" not in figures(CPU)
+
+
+def test_a_classifiers_teacher_cannot_be_cached():
+    found = figures(GPU, kv_cache=None)
+    assert "cached" not in found["least_bytes"].source
+
+
+def test_a_gpu_computes_in_bfloat16_unless_told_otherwise():
+    def dtypes(**said):
+        return training_dtype(TrainingPlan(**said), CPU), training_dtype(TrainingPlan(**said), GPU)
+
+    assert dtypes() == ("float32", "bfloat16")
+    assert dtypes(dtype="float32") == ("float32", "float32")
+    assert dtypes(dtype="bfloat16") == ("bfloat16", "bfloat16")
