@@ -183,8 +183,8 @@ def _room_figures(
     if hardware.num_devices > 1:
         sharded = sharded_bytes(held, hardware.num_devices)
         how += (
-            f", with weights, gradients, moments and teacher sharded over {hardware.num_devices} devices (ZeRO-3, arXiv "
-            "1910.02054; FSDP), without what a layer gathers; distill does not do it"
+            f", with weights, gradients, moments and teacher sharded over {hardware.num_devices} devices (ZeRO-3, "
+            "arXiv 1910.02054; FSDP), without what a layer gathers; distill does not do it"
         )
         yield _figure("sharded_bytes", sharded, "bytes", unknown if sharded is None else how)
 
