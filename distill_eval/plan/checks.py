@@ -44,6 +44,7 @@ def checks(plan: Plan, measured: Measured) -> tuple[Check, ...]:
         *_training(plan, measured),
         *_retained(plan, measured),
         *_evaluation(plan, measured),
+        *_evaluation_time(plan, measured),
         *_serving(plan, measured.benches),
     )
 
@@ -209,6 +210,21 @@ def _evaluation(plan: Plan, measured: Measured) -> Iterator[Check]:
                     source=assumed,
                 )
                 yield check(f"smallest drop found on {task.task}", planned, drop, where)
+
+
+def _evaluation_time(plan: Plan, measured: Measured) -> Iterator[Check]:
+    """Of all tasks together, where a comparison was of teacher and student alone."""
+    known = [one.seconds.value for one in plan.evaluation if one.seconds.value is not None]
+    compared = [one for one in measured.retentions.values() if _student_of(one, plan) is not None]
+    if not known or len(known) < len(plan.evaluation) or not compared:
+        return
+    source = plan.evaluation[0].seconds.source
+    planned = Figure(name="evaluation.seconds", value=sum(known), unit="s", basis="estimate", source=source)
+    if any(len(one.students) + len(one.baselines) > 1 for one in compared):
+        yield check("time of the comparison", planned, None, "other students were compared in the same run")
+        return
+    stage = _stage(measured.recipes.values(), "compare")
+    yield _timed("time of the comparison", planned, stage, "loading of models and data included")
 
 
 # ---- serving

@@ -171,6 +171,9 @@ def test_a_run_holds_its_plan_against_what_it_measured(place, tmp_path, capsys):
     trained = from_json(DistillRun, (out / "student" / "distill.json").read_bytes(), source="distill.json")
     assert found["training tokens"].planned.value == 2 * 2 * 32  # steps, rows and their length, of [distill] and [data]
     assert found["training tokens"].measured == trained.num_tokens_seen
+    compared = found["time of the comparison"]
+    assert compared.planned.value == sum(one.seconds.value for one in plan.evaluation)
+    assert compared.measured == by_name(out)["compare"].seconds
     seconds = found["training time"]
     assert seconds.measured == by_name(out)["distill"].seconds
     memory = found["memory of the training"]
