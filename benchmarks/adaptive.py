@@ -1,11 +1,14 @@
-"""Simulates `compare --adaptive` on benchmarks whose truth is known: false verdicts, and documents used.
+"""What `compare --adaptive` needs: documents used and false verdicts, simulated, or from comparisons that were made.
 
     python benchmarks/adaptive.py [--draws 1000] [--seed 0] [--only WORD]
+    python benchmarks/adaptive.py --compared FOLDER [FOLDER ...] [--draws 1000]
 
-Prints a markdown table. Teacher and student are 0/1 on each document; both being right is correlated with 0.6, which
-makes them disagree on about a fifth of the documents (as `distill_eval.compare.power` assumes). The criterion is a
-retention of 0.95 at level 0.95, with a look at every block. A student of exactly 0.95 is the one that must not pass,
-and must not fail, more than 2.5 % of the time each. Order, looks and evidence are those of `distill_eval.compare`.
+Prints a markdown table. With `--compared` the documents are those of finished comparisons without --adaptive, taken in
+as many random orders; the verdict on all of them is the right one. Without, teacher and student are simulated: 0/1 on
+each document; both being right is correlated with 0.6, which makes them disagree on about a fifth of the documents (as
+`distill_eval.compare.power` assumes). The criterion is a retention of 0.95 at level 0.95, with a look at every block. A
+student of exactly 0.95 is the one that must not pass, and must not fail, more than 2.5 % of the time each. Order, looks
+and evidence are those of `distill_eval.compare`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from coverage import MMLU
@@ -20,9 +24,14 @@ from coverage import MMLU
 from distill_eval.compare.evidence import Sampled, binary_evidence, group_evidence
 from distill_eval.compare.looks import Looked, shuffled
 from distill_eval.compare.sequential import Taken, capitals, final_level, refuting
+from distill_eval.pipeline import samples
+from distill_eval.record import from_json
+from distill_eval.schema.evals import Sample
+from distill_eval.schema.retention import Entry, Retention
 
 LEVEL, MIN_RETENTION, CORRELATION = 0.95, 0.95, 0.6
 RETENTIONS = (0.90, 0.95, 0.98, 1.00)
+WORDS = {1: "PASS", -1: "FAIL", 0: "INCONCLUSIVE"}
 NUM_ORDERS = 20
 """Random orders that take turns; the documents themselves are drawn anew each time."""
 CELLS = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
@@ -121,14 +130,63 @@ def verdict(evidence: Sampled, level: float) -> int:
     return int(found.low[0] > 0) - int(found.high[0] < 0)
 
 
+def used_and_said(setting: Setting, outcomes: list[Outcome]) -> tuple[float, ...]:
+    """Median and 90 % quantile of the share of documents that were used; shares of PASS, FAIL and INCONCLUSIVE."""
+    used = np.array([outcome.num_docs for outcome in outcomes]) / sum(setting.sizes)
+    verdicts = np.array([outcome.verdict for outcome in outcomes])
+    said = (float(np.mean(verdicts == value)) for value in (1, -1, 0))
+    return float(np.median(used)), float(np.quantile(used, 0.9)), *said
+
+
 def row(setting: Setting, retention: float, outcomes: list[Outcome]) -> str:
     """One line of the table."""
-    total = sum(setting.sizes)
-    used = np.array([outcome.num_docs for outcome in outcomes]) / total
-    verdicts, usual = (np.array([getattr(one, name) for one in outcomes]) for name in ("verdict", "usual"))
-    shares = (np.median(used), np.quantile(used, 0.9), *(np.mean(verdicts == value) for value in (1, -1, 0)))
-    text = " | ".join(f"{share:.1%}" for share in (*shares, np.mean(usual == 1), np.mean(usual == -1)))
-    return f"| {setting.name}, {total:,} documents | {retention:.2f} | {text} |"
+    usual = np.array([outcome.usual for outcome in outcomes])
+    shares = (*used_and_said(setting, outcomes), np.mean(usual == 1), np.mean(usual == -1))
+    text = " | ".join(f"{share:.1%}" for share in shares)
+    return f"| {setting.name}, {sum(setting.sizes):,} documents | {retention:.2f} | {text} |"
+
+
+def compared(folder: Path) -> Iterator[tuple[Setting, float, str, np.ndarray]]:
+    """Each student and 0/1 task: its documents, the retention, the verdict on all of them, and each document's cell."""
+    retention = from_json(Retention, (folder / "retention.json").read_bytes(), source=str(folder))
+    roles = samples.roles(len(retention.students), 0)
+    for role, student in zip(roles[1:], retention.students, strict=True):
+        for entry in retention.entries:
+            if entry.student_ref != student.ref or not entry.primary or entry.kind != "binary":
+                continue
+            sides = [
+                scores(folder / samples.file_name(*whose, entry.task), entry)
+                for whose in ((role, student.ref), ("teacher", retention.teacher.ref))
+            ]
+            right = np.array(sides).T
+            cell = (right[:, None, :] == CELLS).all(axis=-1).argmax(axis=-1)
+            teacher = float(right[:, 1].mean())
+            setting = Setting(f"{entry.task}, {student.ref}", (len(cell),), teacher)
+            yield (
+                setting,
+                float(right[:, 0].mean()) / teacher,
+                WORDS[verdict(whole(np.zeros(len(cell), int), cell), LEVEL)],
+                cell,
+            )
+
+
+def scores(path: Path, entry: Entry) -> list[float]:
+    """Of one model, document by document, by the metric that carries the verdict."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        sample = from_json(Sample, line, source=str(path))
+        found += [
+            one.value or 0.0 for one in sample.metrics if (one.metric, one.filter) == (entry.metric, entry.filter)
+        ]
+    return found
+
+
+def replay(setting: Setting, cell: np.ndarray, draws: int, seed: int) -> Iterator[Outcome]:
+    """The same documents in many orders."""
+    task_of = np.zeros(len(cell), int)
+    for draw in range(draws):
+        looked = schedule(setting, seed + draw)
+        yield judge(looked, task_of, cell[[document for _, document in looked.order]])
 
 
 def main() -> None:
@@ -137,7 +195,19 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="")
+    parser.add_argument("--compared", type=Path, nargs="+", default=[])
     args = parser.parse_args()
+    if args.compared:
+        print(
+            "| documents of | retention | on all | median share used | 90 % use at most | PASS | FAIL | INCONCLUSIVE |"
+        )
+        print("| --- | --: | --- | --: | --: | --: | --: | --: |")
+        for setting, kept, said, cell in (one for folder in args.compared for one in compared(folder)):
+            shares = " | ".join(
+                f"{one:.1%}" for one in used_and_said(setting, list(replay(setting, cell, args.draws, args.seed)))
+            )
+            print(f"| {setting.name}, {len(cell):,} | {kept:.3f} | {said} | {shares} |", flush=True)
+        return
     print(
         "| setting | true retention | median share used | 90 % use at most | PASS | FAIL | INCONCLUSIVE "
         "| PASS, all documents | FAIL, all documents |\n| --- | --: | --: | --: | --: | --: | --: | --: | --: |"
