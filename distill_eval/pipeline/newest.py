@@ -1,14 +1,15 @@
-"""The teacher and the students of the newest run below a folder, for a command that names no models."""
+"""What was run below a folder: the models of the newest run, and all comparisons, for commands that name none."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from distill_eval import recipe as recipes
-from distill_eval.errors import UsageError
+from distill_eval.errors import ArtifactError, UsageError
+from distill_eval.pipeline.collect import collect
 from distill_eval.pipeline.state import MANIFEST, RECIPE
 from distill_eval.recipe.known import VARIANTS
 from distill_eval.recipe.recipe import STUDENT
@@ -48,6 +49,26 @@ def newest(root: Path) -> Newest:
     if len(models) < 2:
         raise UsageError(f"{found} has no student that is trained: name the models, e.g. --model TEACHER,STUDENT")
     return Newest(tuple(dict.fromkeys(models)), found)
+
+
+def comparisons(root: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
+    """Every `retention.json` in the same places; one that cannot be read is told and left out.
+
+    Args:
+        root: The folder.
+        say: Takes lines for the reader.
+    """
+    found = []
+    for path in sorted({path for place in PLACES for path in root.glob(f"{place}/{RETENTION}")}):
+        try:
+            collect([path])
+        except ArtifactError as error:
+            say(f"{error}: left out of your own runs")
+            continue
+        found.append(path)
+    if found:
+        say(f"your own runs: {', '.join(map(str, found))} (others: --runs)")
+    return tuple(found)
 
 
 def _of_recipe(path: Path) -> Path:

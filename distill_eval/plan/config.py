@@ -118,7 +118,8 @@ class PlanConfig:
     include_path: Path | None = None
     """A folder with task files of your own."""
     runs: tuple[Path, ...] = ()
-    """Folders of your finished runs, comma-separated: the classic rule's lambda is fitted to them."""
+    """Folders of your finished runs, comma-separated, to which the classic rule's lambda is fitted (default: the
+    comparisons below this folder)."""
     output_dir: Path = field(default_factory=lambda: Path("plan"))
     """Folder for plan.json, plan.md and its chart."""
     write_recipe: Path | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 def plan(config: PlanConfig, argv: Sequence[str]) -> int:
     """Plan, print it on one screen, and say where all of it is."""
+    from distill_eval.pipeline.newest import comparisons
     from distill_eval.pipeline.planned import write
     from distill_eval.plan.hardware import listing
     from distill_eval.report.plan_terminal import print_plan
@@ -24,6 +27,8 @@ def plan(config: PlanConfig, argv: Sequence[str]) -> int:
     if config.lists_hardware:
         print(listing())
         return 0
+    if not config.runs:
+        config = replace(config, runs=comparisons(Path(), say))
     done = write(config, argv=argv, say=say, store=Store())
     print_plan(done.plan, Console())
     print(f"Plan: {done.report}")

@@ -2,7 +2,9 @@
 
 import json
 import math
+import shutil
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from fakes.runs import by_name, recipe_text, record, skipped, write, write_text
@@ -20,6 +22,7 @@ from distill_eval.schema.plan import Plan
 from distill_eval.schema.retention import Retention
 from distill_eval.store import Store
 
+REPORTS = Path(__file__).resolve().parents[2] / "reports"
 HARDWARE = ["--hardware", "2xmine", "--flops", "100", "--bandwidth", "1000", "--memory", "16"]
 
 
@@ -33,6 +36,12 @@ def place(tmp_path_factory):
     write_text(root / "text.jsonl")
     (root / "size").write_text(str(model.num_parameters()))
     return root
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Runs that lie below the working folder are taken for the reader's."""
+    monkeypatch.chdir(tmp_path)
 
 
 def planned(place, out, *options, teacher=None):
@@ -135,6 +144,20 @@ def test_the_table_of_hardware_is_shown_without_a_plan(capsys):
     assert "A100-80GB" in capsys.readouterr().out
     assert main(["plan", "--ratio", "2"]) == 2
     assert "which teacher?" in capsys.readouterr().err
+
+
+def test_comparisons_below_this_folder_are_the_readers_own_runs(place, tmp_path, capsys):
+    assert planned(place, tmp_path / "out").retained.own.value is None
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    shutil.copy(REPORTS / "2026-11-26-smollm2-distilled" / "wikitext" / "retention.json", tmp_path / "runs" / "mine")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "retention.json").write_text("{")
+    found = planned(place, tmp_path / "out").retained.own
+    told = capsys.readouterr().out
+    assert "your own runs: runs/mine/retention.json (others: --runs)" in told
+    assert "left out of your own runs" in told
+    assert found == planned(place, tmp_path / "out", "--runs", "runs/mine").retained.own
+    assert found.value is not None
 
 
 def test_a_recipe_that_exists_is_kept(place, tmp_path, capsys):
