@@ -10,7 +10,7 @@ from distill_eval.distill import models, settings
 from distill_eval.distill.classifier.course import classifier_course
 from distill_eval.distill.config import DistillConfig
 from distill_eval.distill.course import Course, language_course
-from distill_eval.distill.held import resident_bytes
+from distill_eval.distill.held import resident_at_rest
 
 
 class Ready(NamedTuple):
@@ -43,7 +43,7 @@ def make_ready(config: DistillConfig, say: Callable[[str], None], num_processes:
     step_rows = config.training.batch_size * config.training.accumulate * num_processes
     has_labels = config.labels.label_column is not None
     course = classifier_course(config, say, step_rows) if has_labels else language_course(config, step_rows)
-    before = resident_bytes()
+    before = resident_at_rest()
     if config.cached_teacher is not None:
         return Ready(course, (), models.weights_digest(course.teachers[0].folder) if course.teachers else None, before)
     load = course.craft.load_teacher

@@ -51,14 +51,14 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
     from distill_eval.device import choose_device
     from distill_eval.pipeline.planned_tasks import evaluation
     from distill_eval.plan.advice import advise
-    from distill_eval.plan.hardware import find_hardware, this_machine
+    from distill_eval.plan.hardware import find_hardware
     from distill_eval.plan.quality import retained
     from distill_eval.plan.serving import serving_plans
     from distill_eval.plan.training import training_figures
     from distill_eval.provenance import collect
     from distill_eval.schema.plan import Plan
 
-    here = cache(this_machine)
+    here = _this_machine()
     hardware = find_hardware(config.hardware, here)
     teacher, sizes, students = _models(config, say)
     student, fine_tuned = students[0], teacher.kind == "classifier"
@@ -118,6 +118,15 @@ def write(config: PlanConfig, *, argv: Sequence[str], say: Say, store: Store) ->
 
 
 # ---- what is read
+
+
+def _this_machine() -> Callable[[str | None], Hardware]:
+    """Measures it, each device once: without a GPU all names are its processor's."""
+    from distill_eval.device import choose_device
+    from distill_eval.plan.hardware import CPU, this_machine
+
+    measured = cache(this_machine)
+    return lambda name: measured(CPU if choose_device("auto") == CPU else name)
 
 
 def _models(config: PlanConfig, say: Say) -> tuple[Teacher, ModelSizes, tuple[StudentPlan, ...]]:

@@ -46,6 +46,8 @@ _UNITS: dict[str, Callable[[float], str]] = {
     "bytes": size,
     "s": duration,
     "tokens": count,
+    "parameters": lambda value: numbers.count(round(value)),
+    "documents": lambda value: numbers.count(round(value)),
     "share": numbers.percent,
     "USD": lambda value: f"${numbers.fixed(value, 2)}",
     "FLOP": lambda value: f"{value:.2e} FLOP",
@@ -53,7 +55,7 @@ _UNITS: dict[str, Callable[[float], str]] = {
 
 
 def value_of(value: float, unit: str) -> str:
-    """A number with its unit."""
+    """A number with its unit; of what is counted the number alone."""
     show = _UNITS.get(unit)
     return show(value) if show else f"{short(value)} {unit}"
 

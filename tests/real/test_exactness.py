@@ -25,7 +25,7 @@ CASES = {  # task: (shots, documents)
     "mmlu_anatomy": (5, 6),
     "mmlu_business_ethics": (5, 4),
     "wikitext": (None, 1),
-    "gsm8k": (2, 2),
+    "gsm8k": (2, 1),
 }
 
 
