@@ -53,7 +53,7 @@ def resident_bytes() -> int:
 
 
 def resident_at_rest() -> int:
-    """The same without what earlier work of this process left free in its heap, where that can be given back (glibc)."""
+    """The same, after what earlier work of this process left free in its heap is given back (where that is glibc)."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
