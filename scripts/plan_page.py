@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from to_js import Translation
 
 from distill_eval.errors import UsageError
-from distill_eval.plan import advice, fit, memory, quality, serving, sizes, soft, training
+from distill_eval.plan import advice, fit, memory, pair, quality, room, serving, sizes, soft, training
 from distill_eval.plan.anchors import anchors
 from distill_eval.plan.config import HardwarePlan, ServingLoad, TrainingPlan
 from distill_eval.plan.hardware import devices, find_hardware
@@ -58,10 +58,11 @@ FORMULAS: tuple[Callable[..., Any], ...] = (
     soft.entropy,
     soft.soft_loss,
     soft.softened,
-    training.checkpoint_bytes,
+    room.checkpoint_bytes,
     training.dollars,
-    training.teacher_cache_bytes,
-    training.training_dtype,
+    room.teacher_cache_bytes,
+    pair.training_dtype,
+    training.has_known_share,
     training.training_flops,
     training.training_seconds,
     Hardware,
@@ -88,9 +89,9 @@ class Example(NamedTuple):
 
 
 EXAMPLES = (
-    Example("SmolLM2-135M to half its depth", "HuggingFaceTB/SmolLM2-135M", "causal", 15, "T4", 1, 1024),
-    Example("BERT base to DistilBERT", "google-bert/bert-base-uncased", "classifier", _DISTILBERT, "T4", 1, 128),
-    Example("BERT large to DistilBERT", "google-bert/bert-large-uncased", "classifier", _DISTILBERT, "T4", 1, 128),
+    Example("SmolLM2-135M to half its depth", "HuggingFaceTB/SmolLM2-135M", "causal", 15, "L4", 1, 1024),
+    Example("BERT base to DistilBERT", "google-bert/bert-base-uncased", "classifier", _DISTILBERT, "L4", 1, 128),
+    Example("BERT large to DistilBERT", "google-bert/bert-large-uncased", "classifier", _DISTILBERT, "L4", 1, 128),
     Example("Qwen2.5 7B to 1.5B", "Qwen/Qwen2.5-7B", "causal", "Qwen/Qwen2.5-1.5B", "A100-80GB", 1, 2048),
     Example("Llama 3.1 70B to 8B", "meta-llama/Llama-3.1-70B", "causal", "meta-llama/Llama-3.1-8B", "H200", 8, 2048),
 )
@@ -146,7 +147,8 @@ def formulas() -> str:
     script.constant("RULE_SOURCE", quality.RULE)
     script.constant("LAMBDA", quality.LAMBDA)
     script.constant("LEVEL", fit.LEVEL)
-    script.constant("METHODS", advice.COST)
+    script.constant("METHODS", {name: cost for name, cost in advice.COST.items() if name != "progressive"})
+    script.constant("UNCOUNTED", pair.UNCOUNTED)
     script.constant("TEACHER_DTYPES", serving.TEACHER_DTYPES)
     script.constant("STUDENT_DTYPES", serving.STUDENT_DTYPES)
     script.constant("GPU_SHARE", training.GPU_SHARE)

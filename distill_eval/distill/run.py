@@ -27,7 +27,7 @@ from distill_eval.distill.own_text import OwnText, end_ids
 from distill_eval.distill.processes import Processes, joined
 from distill_eval.distill.ready import Ready, make_ready
 from distill_eval.distill.settings import Batching
-from distill_eval.distill.stopping import OnValidation, Report, StopEarly, Tell, told_of
+from distill_eval.distill.stopping import Clock, OnValidation, Report, StopEarly, Tell, told_of
 from distill_eval.distill.teaching import Teaching, prepare_teaching
 from distill_eval.distill.trainer import SKIPPED
 from distill_eval.errors import ModelError, TrainingError
@@ -127,6 +127,7 @@ def _result(
         num_steps=done.num_steps,
         num_tokens_seen=done.num_tokens_seen,
         peak_bytes=done.peak_bytes,
+        seconds_per_step=done.seconds_per_step,
         num_skipped_batches=sum(SKIPPED in entry for entry in done.log),
         stopped=done.stopped,
         teacher_validation=done.teacher,
@@ -156,6 +157,7 @@ class Done(NamedTuple):
     num_steps: int
     num_tokens_seen: int
     stopped: str | None
+    seconds_per_step: float | None
     peak_bytes: int | None = None
 
 
@@ -238,6 +240,7 @@ class Job:
         steps = settings.num_steps(
             config.training, len(train) if isinstance(train, Sized) else None, self.processes.num_processes
         )
+        clock = Clock()
         stop = StopEarly(
             patience=config.training.patience,
             stop_within=config.training.stop_within,
@@ -257,14 +260,15 @@ class Job:
             train_dataset=train,
             eval_dataset=self.texts.validation,
             data_collator=self.texts.collate,
-            callbacks=[stop, Tell(self.say), *([Report(self.on_validation)] if self.on_validation else [])],
+            callbacks=[stop, clock, Tell(self.say), *([Report(self.on_validation)] if self.on_validation else [])],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=self._last_checkpoint())
         after = trainer.validated()
         _require_finite(after)
         log, num_tokens = trainer.state.log_history, int(trainer.state.num_input_tokens_seen)
-        return Done(model, before, after, teacher, log, trainer.state.global_step, num_tokens, stop.reason)
+        step = trainer.state.global_step
+        return Done(model, before, after, teacher, log, step, num_tokens, stop.reason, clock.seconds_per_step)
 
     def _last_checkpoint(self) -> str | None:
         with self.processes.main_first():  # it removes what a killed run left half-written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -116,3 +117,27 @@ class Report(TrainerCallback):
         """Tell the listener."""
         del args, control
         self._listener(state.global_step, state.max_steps, kwargs["metrics"])
+
+
+class Clock(TrainerCallback):
+    """How long optimizer steps take, without what lies between them: validations, checkpoints, loading."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._seconds: list[float] = []
+        self._began = 0.0
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The mean; `None` before the first step."""
+        return statistics.mean(self._seconds) if self._seconds else None
+
+    def on_step_begin(self, *given: Any, **kwargs: Any) -> None:
+        """A step's first batch is there."""
+        del given, kwargs
+        self._began = time.perf_counter()
+
+    def on_step_end(self, *given: Any, **kwargs: Any) -> None:
+        """Its weights are changed."""
+        del given, kwargs
+        self._seconds.append(time.perf_counter() - self._began)

@@ -7,22 +7,30 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distill_eval.errors import ModelError, require
+from distill_eval.errors import require
 from distill_eval.record import to_json
 
 if TYPE_CHECKING:
+    from distill_eval.pipeline.planned_models import Models
     from distill_eval.plan.config import PlanConfig
     from distill_eval.plan.quality import OwnRun
     from distill_eval.report.plan_chart import Expected
-    from distill_eval.schema.plan import Figure, Hardware, ModelSizes, Plan, StudentPlan
+    from distill_eval.schema.plan import Figure, Hardware, Plan
     from distill_eval.store import Store
-    from distill_eval.student.teacher import Teacher
 
 ARTIFACT = "plan.json"
 Say = Callable[[str], None]
 """Takes a line for the reader."""
 _CURVE = 40
 """Points of the drawn fit."""
+
+
+class Planned(NamedTuple):
+    """What was found."""
+
+    plan: Plan
+    config: PlanConfig
+    """The options as they could be."""
 
 
 class Done(NamedTuple):
@@ -33,7 +41,7 @@ class Done(NamedTuple):
     recipe: Path | None
 
 
-def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say: Say, store: Store) -> Plan:
+def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say: Say, store: Store) -> Planned:
     """Everything that a plan says; nothing is written.
 
     Args:
@@ -44,13 +52,16 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
         store: Keeps the index of lm-eval's tasks.
 
     Raises:
-        UsageError: a target above the teacher or below any student, unknown hardware, or runs that are not there.
+        UsageError: a target above the teacher or below any student, unknown hardware, runs that are not there, or
+            what the teacher or the hardware cannot do.
         ModelError: the teacher's config cannot be had, or is of a kind that cannot be planned.
         TaskError: a task is unknown, or its data cannot be had.
     """
     from distill_eval.device import choose_device
+    from distill_eval.pipeline.planned_models import read_models
     from distill_eval.pipeline.planned_tasks import evaluation
     from distill_eval.plan.advice import advise
+    from distill_eval.plan.fitted import fitted
     from distill_eval.plan.hardware import find_hardware
     from distill_eval.plan.quality import retained
     from distill_eval.plan.serving import serving_plans
@@ -60,16 +71,21 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
 
     here = _this_machine()
     hardware = find_hardware(config.hardware, here)
-    teacher, sizes, students = _models(config, say)
-    student, fine_tuned = students[0], teacher.kind == "classifier"
+    models = read_models(config, say)
+    teacher, sizes, student = models.teacher, models.sizes, models.students[0]
+    config, shortened = fitted(config, sizes, hardware)
+    for line in shortened:
+        say(line)
+    fine_tuned = teacher.kind == "classifier"
     kept = retained(student.compression, config.method, own, fine_tuned=fine_tuned)
-    share = _utilisation(config, hardware, teacher, sizes, student.sizes, say)
-    training = training_figures(sizes, student.sizes, config, hardware, share, _tokens(config, kept.tokens))
-    return Plan(
+    share = _utilisation(config, hardware, models, say)
+    training = training_figures(models.pairs, config, hardware, share, _tokens(config, kept.tokens))
+    found = Plan(
         teacher_ref=teacher.ref,
         method=config.method,
         teacher=sizes,
-        students=students,
+        students=models.students,
+        assistant=models.assistant,
         hardware=hardware,
         training=training,
         retained=kept,
@@ -86,6 +102,7 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
         ),
         provenance=collect(argv, choose_device("auto")),
     )
+    return Planned(found, config)
 
 
 def write(config: PlanConfig, *, argv: Sequence[str], say: Say, store: Store) -> Done:
@@ -105,7 +122,9 @@ def write(config: PlanConfig, *, argv: Sequence[str], say: Say, store: Store) ->
     check_folder(folder)
     require(recipe is None or not recipe.exists(), f"--write-recipe {recipe} exists: name another file, or remove it")
     own = own_runs(config)
-    done = plan(config, own, argv=argv, say=say, store=store)
+    if recipe is not None:
+        check_folder(recipe.parent)
+    done, config = plan(config, own, argv=argv, say=say, store=store)
     kept = [Kept(run.source, run.compression, run.retention) for run in own]
     text, chart = report.render(done), draw(done, curve(done), kept)
     remove([folder / report.TEXT, folder / report.CHART])
@@ -127,43 +146,6 @@ def _this_machine() -> Callable[[str | None], Hardware]:
 
     measured = cache(this_machine)
     return lambda name: measured(CPU if choose_device("auto") == CPU else name)
-
-
-def _models(config: PlanConfig, say: Say) -> tuple[Teacher, ModelSizes, tuple[StudentPlan, ...]]:
-    """The teacher, its sizes, and the students that it may have."""
-    from distill_eval.plan.sizes import model_sizes
-    from distill_eval.plan.students import find_target, propose
-
-    teacher, source = read(config.teacher, say)
-    sizes = model_sizes(teacher.config, teacher.kind, name=config.teacher, source=source)
-    return teacher, sizes, propose(teacher, find_target(config, sizes.parts.total))
-
-
-def read(name: str, say: Say) -> tuple[Teacher, str]:
-    """The teacher by its config alone, and where that comes from.
-
-    Raises:
-        ModelError: there is none to be had, or it is of a kind that cannot be planned.
-        UsageError: a revision of a folder was asked for.
-    """
-    from distill_eval import checkpoint
-    from distill_eval.plan.published import PUBLISHED, published
-    from distill_eval.schema.model import ModelRef
-    from distill_eval.student.teacher import describe, read_teacher
-
-    ref = ModelRef.parse(name)
-    try:
-        folder = checkpoint.locate(ref, ("config.json",), role="teacher")
-    except ModelError as error:
-        is_path = ref.name.startswith((".", "/", "~")) or ref.name.count("/") > 1
-        found = None if is_path else published(name)
-        if found is None:
-            raise ModelError(f"{error}. Configs that come with the package: {', '.join(PUBLISHED)}") from error
-        config, address = found
-        say(f"{error}; planned from the config that comes with the package, as published at {address}")
-        return describe(ref, config), f"the copy in this package of {address}"
-    commit = checkpoint.hub_commit(folder)
-    return read_teacher(ref, folder), f"{ref.name} at {commit[:12]}" if commit else f"the folder {folder}"
 
 
 def own_runs(config: PlanConfig) -> tuple[OwnRun, ...]:
@@ -191,26 +173,17 @@ def _tokens(config: PlanConfig, by_rule: Figure) -> float:
     return by_rule.value
 
 
-def _utilisation(
-    config: PlanConfig,
-    hardware: Hardware,
-    teacher: Teacher,
-    sizes: ModelSizes,
-    student: ModelSizes,
-    say: Say,
-) -> Figure:
+def _utilisation(config: PlanConfig, hardware: Hardware, models: Models, say: Say) -> Figure:
     """As given, as a short training measures it, or assumed."""
+    from distill_eval.pipeline.planned_models import sides
     from distill_eval.plan.training import assumed_utilisation
 
     if not config.training.calibrate:
-        return assumed_utilisation(config.training, hardware)
-    from distill_eval.plan.calibrate import Side, calibrate
-    from distill_eval.student.fresh import resized
+        return assumed_utilisation(config.training, hardware, models.students[0].sizes.parts.total)
+    from distill_eval.plan.calibrate import calibrate
 
-    architecture = teacher.architecture
-    assert student.shape is not None  # it has the teacher's architecture
-    made = resized(teacher.config, architecture, student.shape)
-    return calibrate(Side(teacher.config, sizes), Side(made, student), config, hardware, say=say)
+    teacher, student = sides(models)
+    return calibrate(teacher, student, config, hardware, say=say)
 
 
 # ---- the chart's curve

@@ -9,7 +9,7 @@ from typing import Any
 
 from distill_eval.plan.advice import assistant
 from distill_eval.plan.config import PlanConfig, TeacherSource
-from distill_eval.plan.training import training_dtype
+from distill_eval.plan.pair import training_dtype
 from distill_eval.record import toml_value
 from distill_eval.report.plan_values import shown, spread
 from distill_eval.schema.plan import Figure, Method, Plan

@@ -8,6 +8,8 @@ from statistics import median
 
 from distill_eval.plan.config import TrainingPlan
 from distill_eval.plan.quality import rule_tokens, used_anchors
+from distill_eval.plan.room import can_be_cached
+from distill_eval.plan.training import GPU_SHARE, has_known_share
 from distill_eval.report.plan_values import count, size
 from distill_eval.schema.plan import Anchor, Figure, Method, ModelSizes, Retained, StudentPlan
 from distill_eval.schema.retention import WEIGHTS, Finding, Weight
@@ -60,10 +62,11 @@ def advise(
     """
     figures = {figure.name: figure for figure in training}
     found = [
-        *_fits(figures, student, config),
+        *_fits(figures, student, config, method),
         *_no_fit(retained, student),
         *_ratio(student, fine_tuned=fine_tuned),
         *_tokens(figures.get("training.tokens"), student),
+        *_time(figures.get("training.utilisation"), student),
         _steps(teacher, student, method),
         _method(method, fine_tuned=fine_tuned),
         _temperature(student, config),
@@ -72,18 +75,19 @@ def advise(
     return tuple(sorted(found, key=lambda one: WEIGHTS.index(one.weight)))
 
 
-def _fits(figures: Mapping[str, Figure], student: StudentPlan, config: TrainingPlan) -> list[Finding]:
+def _fits(figures: Mapping[str, Figure], student: StudentPlan, config: TrainingPlan, method: Method) -> list[Finding]:
     """Whether the training has room on a device, and what it would take to have it."""
-    fits, peak = (figures.get(f"training.{name}") for name in ("fits", "peak_bytes"))
-    if fits is None or fits.value is None or fits.value <= 1:
+    share, peak = (_least(figures.get(f"training.{name}")) for name in ("fits", "peak_bytes"))
+    if share is None or share <= 1:
         return []
-    room = None if peak is None or peak.value is None else peak.value / fits.value
+    room = None if peak is None else peak / share
     ways = ["a shorter --max-length"]
     ways += [] if config.batch_size == 1 else ["a smaller --batch-size"]
     ways += [] if config.gradient_checkpointing else ["--gradient-checkpointing"]
     ways += [] if config.chunked_loss else ["the chunked loss (leave --no-chunked-loss out)"]
-    ways += [] if config.teacher_source == "cached" else ["--teacher-source cached"]
-    text = f"The training needs {fits.value:.2g} times the memory of a device. It shrinks with {', '.join(ways)}."
+    cached = config.teacher_source == "cached" or not can_be_cached(student.sizes, method)
+    ways += [] if cached else ["--teacher-source cached"]
+    text = f"The training needs {share:.2g} times the memory of a device. It shrinks with {', '.join(ways)}."
     for name, said in (
         ("least_bytes", "With all but shorter rows it takes"),
         (
@@ -91,11 +95,31 @@ def _fits(figures: Mapping[str, Figure], student: StudentPlan, config: TrainingP
             "Sharded over all devices besides (FSDP, ZeRO-3), which distill does not do, each would hold",
         ),
     ):
-        other = figures.get(f"training.{name}")
-        if room and other is not None and other.value is not None:
-            fit = "fits" if other.value <= room else f"is still {other.value / room:.2g} times a device's memory"
-            text += f" {said} {size(other.value)}, which {fit}."
+        other = _least(figures.get(f"training.{name}"))
+        if room and other is not None:
+            fit = "fits" if other <= room else f"is still {other / room:.2g} times a device's memory"
+            text += f" {said} {size(other)}, which {fit}."
     return [_finding("high", student, text)]
+
+
+def _least(figure: Figure | None) -> float | None:
+    """The figure, or the lower end where no more is known."""
+    if figure is None:
+        return None
+    return figure.low if figure.value is None else figure.value
+
+
+def _time(share: Figure | None, student: StudentPlan) -> list[Finding]:
+    """That nobody published how fast so small a student trains."""
+    if share is None or share.value is None or share.basis == "measured" or share.low is not None:
+        return []
+    if share.value != GPU_SHARE or has_known_share(student.sizes.parts.total):
+        return []
+    text = (
+        f"The time rests on {100 * GPU_SHARE:.0f} % of the peak, which was published for students of 0.8B and more on "
+        "H100. Smaller ones reach less: take it as a lower end, add --calibrate there, or give --utilisation."
+    )
+    return [_finding("medium", student, text)]
 
 
 def _no_fit(retained: Retained, student: StudentPlan) -> list[Finding]:

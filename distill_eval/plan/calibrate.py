@@ -25,7 +25,7 @@ from distill_eval.plan.config import PlanConfig, TrainingPlan
 from distill_eval.plan.flops import step_flops
 from distill_eval.plan.hardware import CPU
 from distill_eval.plan.memory import peak_memory
-from distill_eval.plan.training import training_dtype
+from distill_eval.plan.pair import training_dtype
 from distill_eval.schema.plan import Figure, Hardware, ModelSizes
 
 WARM_UP, STEPS = 1, 5
@@ -62,7 +62,9 @@ def calibrate(
         raise UsageError("--calibrate trains a language model; give a classifier's share with --utilisation 0.2")
     training, device = config.training, "cpu" if hardware.name == CPU else "cuda"
     dtype = training_dtype(training, hardware)
-    without = _without_teacher(teacher.sizes, student.sizes, training, dtype, device)
+    without = ", without a teacher, which wrote its texts before"
+    if config.method != "response":
+        without = _without_teacher(teacher.sizes, student.sizes, training, dtype, device)
     times = step_seconds(None if without else teacher.config, student.config, training, dtype, device, say=say)
     flops = step_flops(
         None if without else teacher.sizes,
@@ -70,7 +72,7 @@ def calibrate(
         training.max_length,
         checkpointing=training.gradient_checkpointing,
     )
-    work = flops * training.batch_size * training.max_length / hardware.flops
+    work = flops * training.batch_size * training.max_length / hardware.peak_flops(dtype)
     return Figure(
         name="training.utilisation",
         value=work / statistics.median(times),
@@ -95,7 +97,7 @@ def _without_teacher(
     parts = peak_memory(teacher, student, training, dtype, on_cpu=device == "cpu")
     if training.teacher_source == "cached":
         return ", without a teacher, as it is cached"
-    live = teacher.weight_bytes["bf16"] - teacher.weight_bytes.get(training.teacher_source, 0)
+    live = teacher.weight_bytes["bf16"] - parts.teacher
     peak = parts.peak or parts.weights + parts.gradients + parts.optimizer + parts.teacher
     if peak + live <= free:
         return "" if training.teacher_source == "bf16" else ", with the teacher in bf16"

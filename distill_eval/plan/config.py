@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import field
 from pathlib import Path
 from typing import Literal
@@ -32,7 +33,7 @@ class TrainingPlan:
     chunked_loss: bool = True
     """As distill does it: never all logits at once; --no-chunked-loss shows what the textbook's loss takes."""
     teacher_source: TeacherSource = "bf16"
-    """The teacher lives beside the student in bf16, int8 or int4, or its answers are cached on disk before."""
+    """The teacher lives beside the student in bf16, int8 or int4 (nf4), or its answers are cached on disk before."""
     utilisation: float | None = None
     """Share of the hardware's peak that a training reaches (default: what --calibrate measured, else 0.35 on a GPU)."""
     calibrate: bool = False
@@ -58,7 +59,7 @@ class HardwarePlan:
     hardware: str | None = None
     """E.g. 8xA100-80GB, L4 or cpu (default: this machine); `distill-eval plan --hardware list` shows the table."""
     flops: float | None = None
-    """Dense bf16 TFLOP/s of one device, for hardware that the table does not have."""
+    """Dense TFLOP/s of one device in the dtype that is trained in, for hardware that the table does not have."""
     bandwidth: float | None = None
     """GB/s from the memory of one device, likewise."""
     memory: float | None = None
@@ -69,7 +70,8 @@ class HardwarePlan:
     def __post_init__(self) -> None:
         for option in ("flops", "bandwidth", "memory", "price_per_hour"):
             value = getattr(self, option)
-            require(value is None or value > 0, f"--{option.replace('_', '-')} {value}: expected a number above 0")
+            known = value is None or 0 < value < math.inf
+            require(known, f"--{option.replace('_', '-')} {value}: expected a number above 0, e.g. 80")
 
 
 @record
@@ -135,14 +137,14 @@ class PlanConfig:
         if self.target_params is not None:
             parse_size(self.target_params)
         r = self.ratio
+        share = f"; for a share of {r} type --ratio {1 / r:.3g}" if r is not None and 0 < r < 1 else ", e.g. 4"
         require(
-            r is None or r >= 1,
-            f"--ratio {r}: expected 1 or more, the teacher's parameters over the student's; for a share of "
-            f"{r} type --ratio {1 / r if r else 0:.3g}",
+            r is None or 1 <= r < math.inf,
+            f"--ratio {r}: expected 1 or more, the teacher's parameters over the student's{share}",
         )
         limit = self.limit
         require(
-            limit is None or (limit >= 1 and limit == int(limit)) or 0 < limit < 1,
+            limit is None or (1 <= limit < math.inf and limit == int(limit)) or 0 < limit < 1,
             f"--limit {limit}: expected a number of documents, or a fraction between 0 and 1",
         )
         require(self.detect is None or 0 < self.detect < 1, f"--detect {self.detect}: expected a drop, e.g. 0.01")

@@ -33,9 +33,12 @@ class Device(NamedTuple):
     """GB."""
     tflops: float
     """Dense, in bfloat16, or in float16 where there is no bfloat16."""
+    tflops_float32: float
+    """Dense, without tensor cores."""
     bandwidth: float
     """GB/s."""
     source: str
+    bfloat16: bool = True
 
 
 @cache
@@ -76,11 +79,13 @@ def find_hardware(config: HardwarePlan, here: Callable[[str | None], Hardware] |
         "memory_bytes": (config.memory, GIGA),
     }
     numbers: dict[str, Any] = {field: value * unit for field, (value, unit) in given.items() if value is not None}
+    if "flops" in numbers:
+        numbers["flops_float32"] = None
     if "memory_bytes" in numbers:
         numbers["memory_bytes"] = int(numbers["memory_bytes"])
     source = found.source
     if numbers:
-        flags = ", ".join(f"--{field.removesuffix('_bytes')}" for field in numbers)
+        flags = ", ".join(f"--{field.removesuffix('_bytes')}" for field in numbers if field in given)
         source = f"{flags} as given" + (f"; the rest: {source}" if source else "")
     return replace(found, **numbers, source=source, price_per_hour=config.price_per_hour)
 
@@ -106,8 +111,17 @@ def _named(config: HardwarePlan, here: Callable[[str | None], Hardware]) -> Hard
             bandwidth=bandwidth,
             price_per_hour=None,
             source=device.source,
+            flops_float32=device.tflops_float32 * TERA,
+            has_bfloat16=device.bfloat16,
         )
-    if None in (config.flops, config.bandwidth, config.memory):
+    units = {"flops": "TFLOP/s", "bandwidth": "GB/s", "memory": "GB"}
+    missing = [f"--{name} {unit}" for name, unit in units.items() if getattr(config, name) is None]
+    require(
+        len(missing) in (0, len(units)),
+        f"--hardware {config.hardware}: it is not in the table; beside the numbers that are given add "
+        f"{' '.join(missing)}",
+    )
+    if missing:
         _unknown(config.hardware, wanted, by_key)
     return Hardware(
         name=config.hardware,
@@ -150,9 +164,10 @@ def this_machine(name: str | None = None, *, seconds: float = _SECONDS) -> Hardw
         found, count, memory, device = properties.name, torch.cuda.device_count(), properties.total_memory, "cuda"
     else:
         found, count, memory, device = CPU, 1, psutil.virtual_memory().total, "cpu"
-    dtypes = (torch.bfloat16, torch.float32) if device == "cpu" else (torch.bfloat16,)
+    dtypes = (torch.bfloat16, torch.float32)
     speeds = {str(dtype).removeprefix("torch."): measure_flops(device, dtype, seconds) for dtype in dtypes}
     best = max(speeds, key=lambda dtype: speeds[dtype])
+    on_gpu = device == "cuda"
     told = " and ".join(f"{speed / GIGA:,.0f} GFLOP/s in {dtype}" for dtype, speed in speeds.items())
     return Hardware(
         name=found,
@@ -163,6 +178,8 @@ def this_machine(name: str | None = None, *, seconds: float = _SECONDS) -> Hardw
         price_per_hour=None,
         source=f"measured here with {torch.get_num_threads()} threads, in seconds that they worked: the best of many "
         f"products of {_GEMM_ROWS} x {_GEMM_ROWS} matrices, {told}, and of copies and sums of {_COPY_BYTES >> 20} MiB",
+        flops_float32=speeds["float32"] if on_gpu else None,
+        has_bfloat16=not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False),
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from distill_eval.errors import ModelError, UsageError, require
 from distill_eval.plan.config import PlanConfig
 from distill_eval.plan.sizes import model_sizes
+from distill_eval.schema.model import ModelRef
 from distill_eval.schema.plan import ModelSizes, StudentPlan
 from distill_eval.schema.student import Shape
 from distill_eval.student.count import on_meta, read_terms
@@ -109,6 +111,52 @@ def propose(teacher: Teacher, target: int) -> tuple[StudentPlan, ...]:
         _plan(teacher, whole, resized(teacher.config, architecture, one.shape), one.options, one.why)
         for one in sorted(wanted, key=lambda one: (one.is_fresh, -one.shape.num_layers, one.shape.hidden_size))
     )
+
+
+class Chain(NamedTuple):
+    """Two trainings: the teacher's of an assistant, and the assistant's of the student."""
+
+    assistant: StudentPlan
+    student: StudentPlan
+    assistant_config: Any
+    """Of transformers."""
+    student_config: Any
+
+
+def chain(teacher: Teacher, between: int, target: int) -> Chain:
+    """An assistant and its student, each as plain `prepare --target-params` cuts it.
+
+    Args:
+        teacher: Its config decides.
+        between: Parameters of the assistant.
+        target: Of the student.
+
+    Raises:
+        UsageError: no model has so few parameters.
+        ModelError: nothing but layers can be cut from the teacher.
+    """
+    architecture, ref = teacher.architecture, ModelRef.parse("./assistant")
+    assistant = _plain(propose(teacher, between))
+    config = resized(teacher.config, architecture, _shape(assistant))
+    student = _plain(propose(teacher._replace(ref=ref, config=config), target))
+    whole = assistant.compression * assistant.sizes.parts.total
+    command = assistant.prepare.replace("--output-dir student", "--output-dir assistant")
+    return Chain(
+        replace(assistant, prepare=command, sizes=replace(assistant.sizes, name=f"assistant, {assistant.sizes.name}")),
+        replace(student, compression=whole / student.sizes.parts.total),
+        config,
+        resized(config, architecture, _shape(student)),
+    )
+
+
+def _plain(students: Sequence[StudentPlan]) -> StudentPlan:
+    """The one that plain `prepare` makes, where it is among them."""
+    return next((one for one in students if one.why == _LEAST), students[0])
+
+
+def _shape(student: StudentPlan) -> Shape:
+    assert student.sizes.shape is not None  # its architecture is known
+    return student.sizes.shape
 
 
 def _candidates(search: Callable[[Fixed], Search], before: Shape, target: int) -> list[_Candidate]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from distill_eval.report import escape, numbers
-from distill_eval.report.plan_values import cell, count, shown, size, spread
+from distill_eval.report.plan_values import cell, count, shown, size, spread, value_of
 from distill_eval.report.sections import findings, folded, how_to_repeat, with_notes
 from distill_eval.report.table import Cell, Column, grid
-from distill_eval.schema.plan import DTYPES, Anchor, Figure, ModelSizes, Plan, ServingPlan, TaskPlan
+from distill_eval.schema.plan import DTYPES, Anchor, Figure, ModelSizes, Plan, ServingPlan, StudentPlan, TaskPlan
 
 TEXT, CHART = "plan.md", "plan.svg"
 TRAINING = {
@@ -23,6 +23,7 @@ TRAINING = {
     "fits": "share of a device's memory",
     "least_bytes": "memory of a device at least",
     "sharded_bytes": "memory of a device at least, if sharded",
+    "utilisation": "share of the peak that is reached",
     "flops": "operations",
     "seconds": "time",
     "cost_usd": "price",
@@ -79,9 +80,11 @@ def _takes(plan: Plan) -> str:
     time = f"takes {_both(seconds)}" if known else "takes a time that is not known yet"
     paid = f", {_both(price)}," if price is not None and price.value is not None else ""
     text = f"Its training{over} {time}{paid} on {plan.hardware.name}"
+    room = plan.hardware.memory_bytes
+    if peak is not None and peak.value is None and peak.low is not None:
+        return f"{text}, in at least {value_of(peak.low, 'bytes')} of {size(room)} on a device."
     if peak is None or peak.value is None:
         return f"{text}."
-    room = plan.hardware.memory_bytes
     fits = "fits" if peak.value <= room else "does not fit"
     return f"{text}, and {fits}: {shown(peak)} of {size(room)} on a device."
 
@@ -94,7 +97,7 @@ def _both(figure: Figure | None) -> str:
 
 
 def _sizes(plan: Plan) -> str:
-    models = [plan.teacher, *(student.sizes for student in plan.students)]
+    models = [plan.teacher, *(one.sizes for one in made(plan))]
     exact = [f"exact: counted from the config, {escape.clean(one.config_source)}" for one in models]
 
     def row(name: str, show: Callable[[ModelSizes], str]) -> tuple[str, list[str]]:
@@ -123,6 +126,11 @@ def _sizes(plan: Plan) -> str:
     return f"## Sizes\n\n{with_notes(grid(columns))}"
 
 
+def made(plan: Plan) -> tuple[StudentPlan, ...]:
+    """Everybody who is made: an assistant, and the students."""
+    return (*([] if plan.assistant is None else [plan.assistant]), *plan.students)
+
+
 def _weight(sizes: ModelSizes, dtype: str) -> str:
     found = sizes.weight_bytes.get(dtype)
     return numbers.UNDEFINED if found is None else size(found)
@@ -139,7 +147,7 @@ def _per_token(sizes: ModelSizes) -> str:
 def _students(plan: Plan) -> str:
     rows: dict[str, list[Cell]] = {"student": [], "times smaller": [], "layers": [], "hidden": [], "inner": []}
     rows |= {"heads (KV)": [], "why": []}
-    for one in plan.students:
+    for one in made(plan):
         shape = one.sizes.shape
         rows["student"].append(Cell(escape.text(one.sizes.name)))
         rows["times smaller"].append(Cell(f"{one.compression:.3g}"))
@@ -150,8 +158,9 @@ def _students(plan: Plan) -> str:
         rows["heads (KV)"].append(Cell(heads))
         rows["why"].append(Cell(escape.text(one.why)))
     columns = [Column(name, tuple(cells), numeric=name not in ("student", "why")) for name, cells in rows.items()]
-    commands = "\n".join(one.prepare for one in plan.students)
-    said = "Exact; the first is the one that everything below is about. What makes each:"
+    commands = "\n".join(one.prepare for one in made(plan))
+    what = "the assistant is trained first, and then teaches the student" if plan.assistant else None
+    said = f"Exact; {what or 'the first is the one that everything below is about'}. What makes each:"
     return f"## Students\n\n{with_notes(grid(columns))}\n\n{said}\n\n{escape.code_block(commands, language='sh')}"
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from distill_eval.report.escape import clean
 from distill_eval.report.numbers import UNDEFINED
-from distill_eval.report.plan import TRAINING, expectation
+from distill_eval.report.plan import TRAINING, expectation, made
 from distill_eval.report.plan_values import count, shown, size, spread, value_of
 from distill_eval.report.terminal import PLAIN_WIDTH, plain
 from distill_eval.schema.plan import Figure, ModelSizes, Plan
@@ -37,7 +37,7 @@ def print_plan(plan: Plan, console: Console) -> None:
 def _models(plan: Plan) -> Table:
     table = _table("model", "parameters", "smaller", "bf16", "int8", "int4", "KV cache/token")
     rows = [(f"teacher {plan.teacher.name}", plan.teacher, "")]
-    rows += [(one.sizes.name, one.sizes, f"{one.compression:.3g}x") for one in plan.students]
+    rows += [(one.sizes.name, one.sizes, f"{one.compression:.3g}x") for one in made(plan)]
     for name, sizes, smaller in rows:
         weights = [_weight(sizes, dtype) for dtype in ("bf16", "int8", "int4")]
         cache = UNDEFINED if sizes.kv_cache is None else size(sizes.kv_cache.num_bytes(1))
@@ -63,6 +63,8 @@ def _figures(plan: Plan) -> Table:
 
 
 def _basis(figure: Figure) -> str:
+    if figure.value is None and figure.low is not None:
+        return f"{figure.basis}, a lower end"
     return figure.basis if figure.value is not None else "none: plan.md says why"
 
 

@@ -165,6 +165,9 @@ class DistillRun:
     peak_bytes: int | None = None
     """Most memory that models, gradients, optimizer and batches took together: of a GPU by its tensors, of a processor
     resident beyond what the process had before; of the main one of several. `None`: an older version did not say."""
+    seconds_per_step: float | None = None
+    """Mean of the optimizer steps of the process that ended the run, without validations and checkpoints. `None`: there
+    was none, or an older version did not say."""
     num_skipped_batches: int
     stopped: str | None
     """Why training ended before its last step; `None`: it did not."""

@@ -127,6 +127,15 @@ class Hardware:
     price_per_hour: float | None
     """US dollars for all of them, as given by --price-per-hour; none is assumed."""
     source: str
+    flops_float32: float | None = None
+    """Dense float32 FLOP/s of one device without tensor cores; `None` where it is not known apart."""
+    has_bfloat16: bool = True
+
+    def peak_flops(self, dtype: str) -> float:
+        """Of one device in `float32` or `bfloat16`."""
+        if dtype == "float32" and self.flops_float32 is not None:
+            return self.flops_float32
+        return self.flops
 
 
 @record
@@ -222,6 +231,8 @@ class Plan:
     teacher: ModelSizes
     students: tuple[StudentPlan, ...]
     """The proposed one first."""
+    assistant: StudentPlan | None = None
+    """Of the method `progressive`: taught first, and then the teacher of the student."""
     hardware: Hardware
     training: tuple[Figure, ...]
     """Of the proposed student: memory by part and its peak, FLOPs, time, price, disk."""

@@ -9,17 +9,20 @@ const power = (id) => 2 ** Number(control(id).value);
 function figures(choice) {
   const { preset, student, training, hardware } = choice;
   const [teacher, sizes] = [preset.teacher, student.sizes];
-  const flops = training_flops(teacher, sizes, training, choice.tokens);
-  const seconds = (share) => (share === null ? null : training_seconds(flops, hardware, share));
+  const dtype = training_dtype(training, hardware);
+  const flops = training_flops(teacher, sizes, training, choice.tokens, choice.method);
+  const seconds = (share) => (share === null ? null : training_seconds(flops, hardware, dtype, share));
   const price = (time) => (time === null || hardware.price_per_hour === null ? null : dollars(time, hardware.price_per_hour));
-  const assumed = choice.share === GPU_SHARE;
+  const assumed = choice.share === GPU_SHARE && has_known_share(sizes.parts.total);
   const times = [choice.share, assumed ? GPU_SHARE_HIGH : null, assumed ? GPU_SHARE_LOW : null].map(seconds);
-  const memory = peak_memory(teacher, sizes, training, training_dtype(training, hardware), hardware.num_devices);
+  const memory = peak_memory(teacher, sizes, training, dtype, hardware.num_devices, false, choice.method);
   const reached = get(REACH, String(preset.fine_tuned)).holds(student.compression, choice.method);
   const cached = training.teacher_source === "cached" && preset.cache_bytes_per_token !== null;
   return {
     compression: student.compression,
     memory,
+    besides: has(UNCOUNTED, choice.method) ? get(UNCOUNTED, choice.method) : null,
+    dtype,
     flops,
     times,
     prices: times.map(price),
@@ -53,7 +56,8 @@ function chosen() {
     preset, student, training,
     method: control("method").value,
     tokens: control("rule").checked ? rule_tokens(student.compression) : 10 ** Number(control("tokens").value),
-    hardware: new Hardware(device.name, power("count"), device.memory_bytes, device.flops, device.bandwidth, price > 0 ? price : null, device.source),
+    hardware: new Hardware(device.name, power("count"), device.memory_bytes, device.flops, device.bandwidth, price > 0 ? price : null, device.source,
+      device.flops_float32, device.has_bfloat16),
     share: Number(control("share").value),
     load: new ServingLoad(power("input"), power("output")),
     requests: power("requests"),
@@ -119,7 +123,7 @@ function showSummary({ student, hardware, tokens }, found) {
       : tile("May keep", percent(fit[0]), `${percent(fit[1])} to ${percent(fit[2])}, as published ones; rule: ${percent(found.rule)}`),
     share === null
       ? tile("Memory", "not known", "of this architecture's activations")
-      : tile("Memory", sized(found.memory.peak), `${percent(share)} of a device, estimate`, share > 1),
+      : tile("Memory", `${found.besides === null ? "" : "at least "}${sized(found.memory.peak)}`, `${percent(share)} of a device, estimate`, share > 1),
     tile("Tokens", counted(tokens), control("rule").checked ? "by a rule of thumb" : "as chosen"),
     tile("Time", timed(found.times[0]), "estimate, without validations"),
     tile("Price", dollar(found.prices[0]), found.prices[0] === null ? "no price per hour is given" : "estimate"));
@@ -180,6 +184,7 @@ function showMemory({ student, hardware, training }, found) {
     element("p", {}, `Of each device, at ${training.batch_size} x ${training.max_length} tokens. The peak is not the sum: activations and loss are gone when all gradients are there.`),
     bars(rows, most),
     bars([["peak", found.memory.peak, peak], ["device", hardware.memory_bytes, sized(hardware.memory_bytes)]], most, true),
+    ...(found.besides === null ? [] : [element("p", { class: "quiet" }, `Not counted are ${found.besides}.`)]),
     ...(found.memory.peak === null ? [element("p", { class: "quiet" }, `What autograd saves of a ${student.sizes.architecture} is not known; known: ${Object.keys(KEPT).join(", ")}.`)] : []));
 }
 function showCost({ training, hardware, share, tokens }, found) {
@@ -191,7 +196,7 @@ function showCost({ training, hardware, share, tokens }, found) {
       ["price", found.prices[0] === null ? "-" : ranged(...found.prices, dollar)],
       ["checkpoints on disk", sized(found.checkpoints)],
       ...(found.cache === null ? [] : [["teacher's answers on disk, at most", sized(found.cache)]])]),
-    element("p", { class: "quiet" }, `${hardware.num_devices} x ${hardware.name}, ${digits(hardware.flops / 1e12)} TFLOP/s each in bfloat16 (`, ...links(hardware.source), `), at a utilisation of ${digits(share)}`,
+    element("p", { class: "quiet" }, `${hardware.num_devices} x ${hardware.name}, ${digits(hardware.peak_flops(found.dtype) / 1e12)} TFLOP/s each in ${found.dtype} (`, ...links(hardware.source), `), at a utilisation of ${digits(share)}`,
       ...(share === GPU_SHARE ? [": ", ...links(GPU_SHARE_SOURCE)] : [""]), "."),
     ...(training.gradient_checkpointing ? [element("p", { class: "quiet" }, "Checkpointing computes the layers once more.")] : []));
 }

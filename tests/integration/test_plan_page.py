@@ -10,6 +10,7 @@ from to_js import Translation
 
 from distill_eval.plan.config import HardwarePlan, PlanConfig, ServingLoad, TrainingPlan
 from distill_eval.plan.hardware import find_hardware
+from distill_eval.plan.pair import Pair
 from distill_eval.plan.quality import retained
 from distill_eval.plan.serving import serving_plans
 from distill_eval.plan.training import assumed_utilisation, training_figures
@@ -17,14 +18,14 @@ from distill_eval.schema.plan import Figure
 
 pytestmark = pytest.mark.xdist_group("plan page")  # its browser and its presets take seconds to begin
 
-HARDWARE = ("L4", "8xH100-SXM-80GB")
+HARDWARE = ("T4", "8xH100-SXM-80GB")  # one without bfloat16
 TRAININGS = (
     TrainingPlan(batch_size=1, max_length=128, teacher_source="int8"),
     TrainingPlan(batch_size=8, max_length=2048, chunked_loss=False),
     TrainingPlan(batch_size=64, max_length=4096, gradient_checkpointing=True, teacher_source="cached"),
 )
 LOADS = (ServingLoad(input_len=64, output_len=2), ServingLoad(input_len=4096, output_len=512))
-METHODS = ("logit", "feature", "attention", "progressive")
+METHODS = ("logit", "feature", "attention", "response")
 PRICE, REQUESTS = 12.5, 100
 
 
@@ -117,6 +118,7 @@ def compared(presets, hardware, cell, there):
     config = PlanConfig(
         teacher=preset.teacher.name,
         ratio=student.compression,
+        method=METHODS[f],
         training=TRAININGS[e],
         serving=ServingLoad(
             input_len=LOADS[e % 2].input_len, output_len=LOADS[e % 2].output_len, concurrency=(REQUESTS,)
@@ -124,15 +126,17 @@ def compared(presets, hardware, cell, there):
     )
     kept = retained(student.compression, METHODS[f], (), fine_tuned=preset.fine_tuned)
     tokens = kept.tokens.value
-    share = assumed_utilisation(config.training, machine)
+    share = assumed_utilisation(config.training, machine, student.sizes.parts.total)
     trained = {
         figure.name.removeprefix("training."): figure
-        for figure in training_figures(preset.teacher, student.sizes, config, machine, share, tokens)
+        for figure in training_figures([Pair(preset.teacher, student.sizes)], config, machine, share, tokens)
     }
     for mine, name in (("weights", "weights"), ("gradients", "gradients"), ("optimizer", "optimizer")):
         yield name, there["memory"][mine], trained[f"{name}_bytes"].value
-    for name in ("activations", "logits", "teacher", "peak"):
+    for name in ("activations", "logits", "teacher"):
         yield name, there["memory"][name], trained[f"{name}_bytes"].value
+    peak = trained["peak_bytes"]
+    yield "peak", there["memory"]["peak"], peak.low if there["besides"] else peak.value
     yield "flops", there["flops"], trained["flops"].value
     yield from zip(("time", "least", "most"), there["times"], three(trained["seconds"]), strict=True)
     yield from zip(("price", "least", "most"), there["prices"], three(trained["cost_usd"]), strict=True)

@@ -146,6 +146,20 @@ def test_the_table_of_hardware_is_shown_without_a_plan(capsys):
     assert "which teacher?" in capsys.readouterr().err
 
 
+def test_by_an_assistant_both_trainings_are_planned(place, tmp_path):
+    direct = planned(place, tmp_path / "direct", "--tokens", "1M", "--max-length", "64")
+    plan = planned(place, tmp_path / "out", "--tokens", "1M", "--max-length", "64", "--method", "progressive")
+    total, [student] = plan.teacher.parts.total, plan.students
+    assert plan.assistant.compression == pytest.approx(1.5**0.5, rel=0.05)
+    assert student.compression == pytest.approx(1.5, rel=0.05)
+    assert total / student.sizes.parts.total == pytest.approx(student.compression)
+    assert figures(plan)["training.flops"] > 1.5 * figures(direct)["training.flops"]
+    text = (tmp_path / "out" / "plan.md").read_text()
+    assert plan.assistant.prepare in text
+    assert "--output-dir assistant" in plan.assistant.prepare
+    assert "--teacher assistant" in student.prepare or "--teacher ./assistant" in student.prepare
+
+
 def test_comparisons_below_this_folder_are_the_readers_own_runs(place, tmp_path, capsys):
     assert planned(place, tmp_path / "out").retained.own.value is None
     (tmp_path / "runs" / "mine").mkdir(parents=True)

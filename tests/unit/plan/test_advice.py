@@ -9,7 +9,7 @@ from distill_eval.plan.advice import MEASURED, advise, assistant, two_steps
 from distill_eval.plan.config import TrainingPlan
 from distill_eval.plan.quality import own_runs, retained
 from distill_eval.record import from_json
-from distill_eval.schema.plan import Figure, ModelSizes, Parts, StudentPlan
+from distill_eval.schema.plan import Figure, KvCache, ModelSizes, Parts, StudentPlan
 from distill_eval.schema.retention import Retention
 
 REPORTS = Path(__file__).resolve().parents[3] / "reports"
@@ -26,7 +26,7 @@ def sizes(name, total):
         max_length=None,
         parts=parts,
         weight_bytes={"fp32": 4 * total, "bf16": 2 * total, "int8": total, "int4": total // 2},
-        kv_cache=None,
+        kv_cache=KvCache(num_full_layers=1, num_window_layers=0, window=None, bytes_per_token_per_layer=4),
     )
 
 

@@ -59,7 +59,8 @@ def test_a_cached_teacher_is_not_run():
 
 def test_a_teacher_that_does_not_fit_is_left_out_and_that_is_said():
     config = CONFIGS["llama"]()
-    large = Side(config, replace(side().sizes, weight_bytes={"fp32": 4 * 10**15, "bf16": 2 * 10**15}))
+    parts = replace(side().sizes.parts, feed_forward=10**15)
+    large = Side(config, replace(side().sizes, parts=parts, weight_bytes={"fp32": 4 * 10**15, "bf16": 2 * 10**15}))
     plan = PlanConfig(teacher="x/y", ratio=2.0, training=TrainingPlan(calibrate=True, batch_size=1, max_length=8))
     found = calibrate(large, side(), plan, HERE, say=lambda line: None)
     assert "without the teacher: with it 2000000.0 GB would be held" in found.source

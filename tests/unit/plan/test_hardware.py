@@ -63,7 +63,8 @@ def test_given_numbers_replace_those_of_the_table_and_make_unknown_hardware_know
     [
         ({"hardware": "H100"}, "Did you mean H100-SXM-80GB or H100-PCIe-80GB?"),
         ({"hardware": "A100-80G"}, "Did you mean A100-80GB?"),
-        ({"hardware": "MyChip", "flops": 100.0}, "--flops TFLOP/s --bandwidth GB/s --memory GB"),
+        ({"hardware": "MyChip", "flops": 100.0}, "beside the numbers that are given add --bandwidth GB/s --memory GB"),
+        ({"hardware": "MyChip"}, "--flops TFLOP/s --bandwidth GB/s --memory GB"),
         ({"hardware": "0xT4"}, "expected 1 device or more"),
     ],
 )

@@ -8,7 +8,8 @@ from unit.plan.shapes import PARTS, sizes
 from distill_eval.plan.config import PlanConfig, TrainingPlan
 from distill_eval.plan.flops import step_flops
 from distill_eval.plan.memory import cache_bytes_per_token, logits_bytes, peak_memory, sharded_bytes
-from distill_eval.plan.training import assumed_utilisation, training_dtype, training_figures
+from distill_eval.plan.pair import Pair, training_dtype
+from distill_eval.plan.training import assumed_utilisation, training_figures
 from distill_eval.schema.plan import Hardware, Parts
 
 GPU = Hardware(
@@ -22,9 +23,13 @@ HALF_LAYER = 26 * 10 + 8 * 20 + 8 * 30 + 4 * 4 + 8 + 2 * 8
 
 
 def figures(hardware, training=None, **changes):
-    config = PlanConfig(teacher="x/y", ratio=2.0, training=training or TrainingPlan(**BATCH))
-    utilisation = assumed_utilisation(config.training, hardware)
-    found = training_figures(sizes(), sizes(**changes), config, hardware, utilisation, 1000.0)
+    return by_name(hardware, training, "logit", [Pair(sizes(), sizes(**changes))])
+
+
+def by_name(hardware, training, method, pairs, num_parameters=1e9):
+    config = PlanConfig(teacher="x/y", ratio=2.0, method=method, training=training or TrainingPlan(**BATCH))
+    utilisation = assumed_utilisation(config.training, hardware, num_parameters)
+    found = training_figures(pairs, config, hardware, utilisation, 1000.0)
     return {figure.name.removeprefix("training."): figure for figure in found}
 
 
@@ -141,3 +146,58 @@ def test_a_gpu_computes_in_bfloat16_unless_told_otherwise():
     assert dtypes() == ("float32", "bfloat16")
     assert dtypes(dtype="float32") == ("float32", "float32")
     assert dtypes(dtype="bfloat16") == ("bfloat16", "bfloat16")
+
+
+# ---- what the method changes
+
+
+def test_two_trainings_take_the_time_of_both_and_the_memory_of_the_larger():
+    large = replace(PARTS, feed_forward=2 * PARTS.feed_forward)
+    assistant, student = sizes(parts=large, name="assistant"), sizes()
+    pairs = [Pair(sizes(), assistant), Pair(assistant, student)]
+    both, first, second = (by_name(GPU, None, "progressive", one) for one in (pairs, pairs[:1], pairs[1:]))
+    for name in ("flops", "seconds", "cost_usd"):
+        assert both[name].value == pytest.approx(first[name].value + second[name].value)
+    assert both["peak_bytes"].value == first["peak_bytes"].value > second["peak_bytes"].value
+    assert "while assistant learns" in both["peak_bytes"].source
+
+
+def test_texts_that_were_written_before_need_no_teacher_but_for_validation():
+    found, usual = (by_name(GPU, None, method, [Pair(sizes(), sizes())]) for method in ("response", "logit"))
+    assert found["flops"].value == 1000 * step_flops(None, sizes(), 8, checkpointing=False) < usual["flops"].value
+    assert found["teacher_bytes"].value == 2 * PARTS.total
+    cached = by_name(GPU, TrainingPlan(teacher_source="cached", **BATCH), "logit", [Pair(sizes(), sizes())])
+    assert found["logits_bytes"].value == cached["logits_bytes"].value
+
+
+@pytest.mark.parametrize("method", ["feature", "attention"])
+def test_what_a_method_compares_is_not_counted_and_memory_is_a_lower_end(method):
+    found, usual = (by_name(GPU, None, one, [Pair(sizes(), sizes())]) for one in (method, "logit"))
+    for name in ("peak_bytes", "fits"):
+        assert found[name].value is None
+        assert (found[name].low, found[name].high) == (usual[name].value, None)
+        assert "not counted are the" in found[name].source
+    assert found["seconds"].value == usual["seconds"].value
+    assert "and what comparing the" in found["seconds"].source
+
+
+def test_a_teacher_in_four_bits_is_as_bitsandbytes_has_it():
+    """0.5 bytes and a float32 scale per 64 for the layers, 2 bytes for the rest, and its last hidden states."""
+    found = figures(GPU, TrainingPlan(teacher_source="int4", **BATCH))["teacher_bytes"]
+    layers = 1200 + 1800
+    assert found.value == layers * (0.5 + 4 / 64) + 2 * (PARTS.total - layers) + 2 * TOKENS * 10
+    assert "nf4" in found.source
+
+
+def test_float32_has_a_peak_of_its_own():
+    apart = replace(GPU, flops_float32=1e5)
+    slow, fast = (figures(apart, TrainingPlan(dtype=dtype, **BATCH)) for dtype in ("float32", "bfloat16"))
+    assert slow["seconds"].value == pytest.approx(10 * fast["seconds"].value)
+    assert training_dtype(TrainingPlan(), replace(GPU, has_bfloat16=False)) == "float32"
+
+
+def test_a_share_that_nobody_published_has_no_spread():
+    small = by_name(GPU, None, "logit", [Pair(sizes(), sizes())], num_parameters=1e6)
+    assert small["utilisation"].value == 0.35
+    assert small["utilisation"].low is small["seconds"].low is None
+    assert "smaller students reach less" in small["utilisation"].source
