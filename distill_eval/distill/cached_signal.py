@@ -21,9 +21,8 @@ from distill_eval.distill import shards
 from distill_eval.distill.kept_rows import HiddenRows, Rows, decode, decode_hidden, separate
 from distill_eval.errors import ArtifactError, UsageError, boundary
 from distill_eval.record import from_json
-from distill_eval.schema.teacher_cache import SCHEMA_VERSION, CacheManifest, Shard
+from distill_eval.schema.teacher_cache import MANIFEST, SCHEMA_VERSION, CacheManifest, Shard
 
-MANIFEST = "manifest.json"
 R = TypeVar("R", bound=Rows)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from distill_eval.distill import shards
 from distill_eval.distill.blocks import IGNORED, Blocks
-from distill_eval.distill.cached_signal import MANIFEST, differences, read_manifest
+from distill_eval.distill.cached_signal import differences, read_manifest
 from distill_eval.distill.kept_rows import (
     HiddenRows,
     Rows,
@@ -35,7 +35,7 @@ from distill_eval.distill.kept_rows import (
 )
 from distill_eval.errors import ModelError, UsageError
 from distill_eval.record import to_json
-from distill_eval.schema.teacher_cache import CacheKey, CacheManifest, Shard
+from distill_eval.schema.teacher_cache import MANIFEST, CacheKey, CacheManifest, Shard
 from distill_eval.store import write_atomic
 from distill_eval.store.files import FOLDER_LOCK, TEMPORARY, alone
 

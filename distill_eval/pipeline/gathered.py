@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from distill_eval.errors import ArtifactError, boundary
 from distill_eval.pipeline.collect import Artifact, Collected, of, search
 from distill_eval.pipeline.mentioned import named
 from distill_eval.pipeline.remarks import remarks
 from distill_eval.pipeline.rows import entries_by_student, rows
 from distill_eval.pipeline.speeds import table_load
 from distill_eval.plan.checks import Measured, checks
+from distill_eval.record import from_json
 from distill_eval.report.decision import verdict
 from distill_eval.report.frontier import choose, with_frontier
 from distill_eval.schema.bench import BenchRun
@@ -26,6 +28,7 @@ from distill_eval.schema.recipe import RecipeRun
 from distill_eval.schema.report import Report, Source
 from distill_eval.schema.retention import Entry, Provenance, Retention
 from distill_eval.schema.student import StudentInit
+from distill_eval.schema.teacher_cache import MANIFEST, CacheManifest
 
 
 class Gathered(NamedTuple):
@@ -128,7 +131,22 @@ def _measured(artifacts: Sequence[Artifact]) -> Measured:
         retentions=of(artifacts, Retention),
         benches=of(artifacts, BenchRun),
         recipes=of(artifacts, RecipeRun),
+        caches=_caches(artifacts),
     )
+
+
+def _caches(artifacts: Sequence[Artifact]) -> dict[str, CacheManifest]:
+    """What runs kept of their teachers, which lies too deep among its rows to be looked for."""
+    found = {}
+    for one in artifacts:
+        stages = one.record.stages if isinstance(one.record, RecipeRun) else ()
+        for stage in stages:
+            manifest = one.file.parent / stage.folder / MANIFEST
+            if (stage.stage, stage.status) == ("cache-teacher", "done") and manifest.is_file():
+                where = f"{PurePosixPath(one.where).parent}/{stage.folder}/{MANIFEST}"
+                with boundary(ArtifactError, f"cannot read {manifest}"):
+                    found[where] = from_json(CacheManifest, manifest.read_bytes(), source=str(manifest))
+    return found
 
 
 def _is_of_one(one: Artifact) -> bool:

@@ -191,10 +191,11 @@ def _utilisation(config: PlanConfig, hardware: Hardware, models: Models, say: Sa
 
 def curve(done: Plan) -> list[Expected]:
     """The fit for students of the plan's kind and method, as far as the published results reach."""
+    from distill_eval.pipeline.planned_training import is_classifier
     from distill_eval.plan.quality import retained
     from distill_eval.report.plan_chart import Expected
 
-    fine_tuned = done.teacher.kv_cache is None and done.teacher.architecture.endswith("ForSequenceClassification")
+    fine_tuned = is_classifier(done)
     alike = [one.compression for one in done.retained.anchors if one.left_out is None and one.fine_tuned == fine_tuned]
     if not alike:
         return []

@@ -77,7 +77,7 @@ def advise(
 
 def _fits(figures: Mapping[str, Figure], student: StudentPlan, config: TrainingPlan, method: Method) -> list[Finding]:
     """Whether the training has room on a device, and what it would take to have it."""
-    share, peak = (_least(figures.get(f"training.{name}")) for name in ("fits", "peak_bytes"))
+    share, peak = (at_least(figures.get(f"training.{name}")) for name in ("fits", "peak_bytes"))
     if share is None or share <= 1:
         return []
     room = None if peak is None else peak / share
@@ -95,14 +95,14 @@ def _fits(figures: Mapping[str, Figure], student: StudentPlan, config: TrainingP
             "Sharded over all devices besides (FSDP, ZeRO-3), which distill does not do, each would hold",
         ),
     ):
-        other = _least(figures.get(f"training.{name}"))
+        other = at_least(figures.get(f"training.{name}"))
         if room and other is not None:
             fit = "fits" if other <= room else f"is still {other / room:.2g} times a device's memory"
             text += f" {said} {size(other)}, which {fit}."
     return [_finding("high", student, text)]
 
 
-def _least(figure: Figure | None) -> float | None:
+def at_least(figure: Figure | None) -> float | None:
     """The figure, or the lower end where no more is known."""
     if figure is None:
         return None

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from distill_eval.schema.bench import BenchedModel, BenchRun
+from distill_eval.plan.check import ALIKE, check
+from distill_eval.plan.served import SCHEMES, serving_checks
+from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.distill import DistillRun
 from distill_eval.schema.plan import Check, Figure, ModelSizes, Plan
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.recipe import RecipeRun, StageRun
 from distill_eval.schema.retention import Retention
 from distill_eval.schema.student import StudentInit
+from distill_eval.schema.teacher_cache import CacheManifest
 
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "bf16"}
 """Of weights on disk, as a plan calls what takes as many bytes."""
-_SCHEMES = {"W8A16": "int8", "W8A8": "int8", "W4A16": "int4"}
-ALIKE = 0.05
-"""Two students are of one size where their parameters differ by less."""
 
 
 class Measured(NamedTuple):
@@ -30,6 +30,8 @@ class Measured(NamedTuple):
     retentions: Mapping[str, Retention]
     benches: Mapping[str, BenchRun]
     recipes: Mapping[str, RecipeRun]
+    caches: Mapping[str, CacheManifest]
+    """What was kept of a teacher on disk."""
 
 
 def checks(plan: Plan, measured: Measured) -> tuple[Check, ...]:
@@ -42,21 +44,12 @@ def checks(plan: Plan, measured: Measured) -> tuple[Check, ...]:
     return (
         *_sizes(plan, measured),
         *_training(plan, measured),
+        *_caches(plan, measured.caches),
         *_retained(plan, measured),
         *_evaluation(plan, measured),
         *_evaluation_time(plan, measured),
-        *_serving(plan, measured.benches),
+        *serving_checks(plan, measured.benches),
     )
-
-
-def check(what: str, planned: Figure, measured: float | None, source: str) -> Check:
-    """One figure beside its measurement."""
-    error = None if not measured or planned.value is None else planned.value / measured - 1
-    ends = planned.low, planned.high
-    inside = None
-    if measured is not None and ends[0] is not None and ends[1] is not None:
-        inside = ends[0] <= measured <= ends[1]
-    return Check(what=what, planned=planned, measured=measured, error=error, inside=inside, source=source)
 
 
 def _is_planned(num_parameters: int | None, sizes: ModelSizes) -> bool:
@@ -77,10 +70,9 @@ def _sizes(plan: Plan, measured: Measured) -> Iterator[Check]:
     for where, made in measured.students.items():
         if not _is_planned(made.student_num_parameters, student):
             continue
-        pairs = (
-            ("teacher", teacher, made.teacher_num_parameters, made.teacher_size_bytes),
-            ("student", student, made.student_num_parameters, made.student_size_bytes),
-        )
+        pairs = [("student", student, made.student_num_parameters, made.student_size_bytes)]
+        if made.teacher == plan.teacher_ref or _is_planned(made.teacher_num_parameters, teacher):  # else an assistant
+            pairs.insert(0, ("teacher", teacher, made.teacher_num_parameters, made.teacher_size_bytes))
         for name, sizes, number, num_bytes in pairs:
             planned = _exact(f"{name}.parameters", sizes.parts.total, "parameters")
             yield check(f"parameters of the {name}", planned, float(number), where)
@@ -89,7 +81,7 @@ def _sizes(plan: Plan, measured: Measured) -> Iterator[Check]:
                 planned = _exact(f"{name}.{dtype}", sizes.weight_bytes[dtype], "bytes")
                 yield check(f"weights of the {name} in {dtype}", planned, float(num_bytes), where)
     for where, quant in measured.quants.items():
-        dtype = _SCHEMES.get(quant.scheme)
+        dtype = SCHEMES.get(quant.scheme)
         if dtype in student.weight_bytes and _is_planned(quant.num_parameters, student):
             planned = _exact(f"student.{dtype}", student.weight_bytes[dtype], "bytes")
             yield check(f"weights of the student in {dtype}", planned, float(quant.size_bytes), where)
@@ -99,42 +91,65 @@ def _sizes(plan: Plan, measured: Measured) -> Iterator[Check]:
 
 
 def _training(plan: Plan, measured: Measured) -> Iterator[Check]:
-    figures = {figure.name: figure for figure in plan.training}
-    found = next(
-        (
-            (where, run)
-            for where, run in measured.trainings.items()
-            if not run.baseline and _is_planned(run.num_parameters, plan.students[0].sizes)
-        ),
-        None,
-    )
-    if found is None:
+    """Of the student's training, and of its assistant's before it."""
+    figures = {figure.name.removeprefix("training."): figure for figure in plan.training}
+    made = (*([plan.assistant] if plan.assistant else []), plan.students[0])
+    found = [one for one in (_trained(measured, student.sizes) for student in made) if one is not None]
+    if len(found) < len(made):
         return
-    where, run = found
-    tokens = figures.get("training.tokens")
+    where, run = found[-1]
+    by = [str(one) for one in run.teachers if one != plan.teacher_ref]
+    taught = f", taught by {', '.join(by)}" if by else ""
+    tokens = figures.get("tokens")
     if tokens is not None:
         yield check("training tokens", tokens, float(run.num_tokens_seen), where)
-    seconds = figures.get("training.seconds")
-    if seconds is not None:
-        stage = _stage(measured.recipes.values(), "distill")
-        as_seen = _scaled(seconds, tokens, run.num_tokens_seen)
-        yield _timed("training time", as_seen, stage, "its models' loading, validations and checkpoints included")
-    peak = figures.get("training.peak_bytes")
-    if peak is not None:
-        known = None if run.peak_bytes is None else float(run.peak_bytes)
-        source = where if known is not None else f"{where} is of a version that did not record it"
-        yield check("memory of the training", peak, known, source)
+    if "seconds" in figures:
+        as_seen = _scaled(figures["seconds"], tokens, run.num_tokens_seen)
+        yield _steps_time(as_seen, [one for _, one in found], f"{', '.join(place for place, _ in found)}{taught}")
+    if "peak_bytes" in figures:
+        known = [one.peak_bytes for _, one in found if one.peak_bytes is not None]
+        old = f"{where} is of a version that did not record it"
+        most = float(max(known)) if len(known) == len(found) else None
+        yield check("memory of the training", figures["peak_bytes"], most, old if most is None else f"{where}{taught}")
 
 
-def _scaled(seconds: Figure, tokens: Figure | None, num_seen: int) -> Figure:
-    """The time of as many tokens as were trained on, which is what the plan says of so many."""
+def _trained(measured: Measured, sizes: ModelSizes) -> tuple[str, DistillRun] | None:
+    """The training of a model of this size, not its baseline."""
+    for where, run in measured.trainings.items():
+        if not run.baseline and _is_planned(run.num_parameters, sizes):
+            return where, run
+    return None
+
+
+def _steps_time(planned: Figure, runs: Sequence[DistillRun], where: str) -> Check:
+    """The optimizer steps alone, as the plan has them."""
+    each = [run.seconds_per_step * run.num_steps for run in runs if run.seconds_per_step is not None]
+    if len(each) < len(runs):
+        return check("time of the training's steps", planned, None, f"{where}: of a version that did not record it")
+    return check("time of the training's steps", planned, sum(each), f"{where}: steps x their mean time")
+
+
+def _scaled(planned: Figure, tokens: Figure | None, num_seen: int, how: str = "trained on") -> Figure:
+    """What the plan says of as many tokens as there were."""
     if tokens is None or not tokens.value or tokens.value == num_seen:
-        return seconds
+        return planned
     ends = [
-        None if end is None else end * num_seen / tokens.value for end in (seconds.value, seconds.low, seconds.high)
+        None if end is None else end * num_seen / tokens.value for end in (planned.value, planned.low, planned.high)
     ]
-    said = f"{seconds.source}; here of the {num_seen:,} tokens that were trained on, instead of {tokens.value:,.0f}"
-    return replace(seconds, value=ends[0], low=ends[1], high=ends[2], source=said)
+    said = f"{planned.source}; here of the {num_seen:,} tokens that were {how}, instead of {tokens.value:,.0f}"
+    return replace(planned, value=ends[0], low=ends[1], high=ends[2], source=said)
+
+
+def _caches(plan: Plan, caches: Mapping[str, CacheManifest]) -> Iterator[Check]:
+    """The teacher's answers on disk, of as many tokens as were asked about."""
+    figures = {figure.name: figure for figure in plan.training}
+    size, tokens = (figures.get(f"training.{name}") for name in ("teacher_cache_bytes", "tokens"))
+    if size is None or size.value is None:
+        return
+    for where, cache in caches.items():
+        planned = _scaled(size, tokens, cache.num_rows, "kept")
+        layers = f", hidden states of {len(cache.key.layers)} layers included" if cache.key.layers else ""
+        yield check("disk of the cached teacher", planned, float(cache.size_bytes), f"{where}{layers}")
 
 
 def _stage(runs: Iterable[RecipeRun], name: str) -> StageRun | None:
@@ -166,14 +181,25 @@ def _retained(plan: Plan, measured: Measured) -> Iterator[Check]:
         "kept, by own runs": plan.retained.own,
         "kept, by a planner's rule": plan.retained.rule,
     }
+    for where, kept in _kept(plan, measured):
+        yield from (check(what, figure, kept, where) for what, figure in estimates.items() if figure.value is not None)
+
+
+def _kept(plan: Plan, measured: Measured) -> Iterator[tuple[str, float]]:
+    """What the planned student kept by each comparison, and as a classifier by its training, with where that is."""
     for where, retention in measured.retentions.items():
         ref = _student_of(retention, plan)
         kept = next((one.mean_retention for one in retention.verdicts if one.student_ref == ref), None)
-        if ref is None or kept is None:
+        if ref is not None and kept is not None:
+            tasks = [entry.task for entry in retention.entries if entry.primary and entry.student_ref == ref]
+            yield f"{where}: the mean over {', '.join(tasks)}", kept
+    for where, run in measured.trainings.items():
+        found = run.classification
+        if run.baseline or found is None or not _is_planned(run.num_parameters, plan.students[0].sizes):
             continue
-        tasks = [entry.task for entry in retention.entries if entry.primary and entry.student_ref == ref]
-        source = f"{where}: the mean over {', '.join(tasks)}"
-        yield from (check(what, figure, kept, source) for what, figure in estimates.items() if figure.value is not None)
+        teacher = found.teachers[0].accuracy if len(found.teachers) == 1 else 0.0
+        if teacher > 0:
+            yield f"{where}: accuracy over the teacher's, on {found.measured_on}", found.student.accuracy / teacher
 
 
 def _student_of(retention: Retention, plan: Plan) -> str | None:
@@ -225,42 +251,3 @@ def _evaluation_time(plan: Plan, measured: Measured) -> Iterator[Check]:
         return
     stage = _stage(measured.recipes.values(), "compare")
     yield _timed("time of the comparison", planned, stage, "loading of models and data included")
-
-
-# ---- serving
-
-
-def _serving(plan: Plan, benches: Mapping[str, BenchRun]) -> Iterator[Check]:
-    for where, bench in benches.items():
-        for model in bench.models:
-            name = _role(model, plan)
-            if name is None:
-                continue
-            for planned in plan.serving:
-                sizes = plan.teacher if name == "teacher" else plan.students[0].sizes
-                if planned.dtype != "bf16" or planned.model != sizes.name:
-                    continue
-                for result in model.results:
-                    if result.load.concurrency != planned.num_requests:
-                        continue
-                    source = f"{where}: median, {model.engine} in {model.dtype or 'its own dtype'}"
-                    at = f"of the {name}, {planned.num_requests} at once"
-                    for what, figure, latency in (
-                        ("TTFT", planned.ttft_ms, result.metrics.ttft_ms),
-                        ("TPOT", planned.tpot_ms, result.metrics.tpot_ms),
-                    ):
-                        if latency is not None and figure.value is not None:
-                            yield check(f"{what} {at}", figure, latency.p50, source)
-
-
-def _role(model: BenchedModel, plan: Plan) -> str | None:
-    """Whether a measured model is the teacher or the student of the plan, neither of them quantized."""
-    if model.quantization is not None:
-        return None
-    if model.ref == str(plan.teacher_ref):
-        return "teacher"
-    weights, sizes = model.memory.weights_bytes, plan.students[0].sizes
-    near = weights is not None and any(
-        abs(weights - sizes.weight_bytes[dtype]) <= ALIKE * sizes.weight_bytes[dtype] for dtype in ("fp32", "bf16")
-    )
-    return "student" if near else None

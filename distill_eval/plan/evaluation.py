@@ -106,6 +106,7 @@ def _plan(
         task=one.name,
         num_docs=num_docs,
         num_docs_total=sum(totals.values()),
+        num_docs_each=tuple(totals.values()),
         num_tokens=tokens,
         seconds=_seconds(tokens, num_docs, teacher, student, rate),
         detectable_drop=power.planned_detectable_drop,

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill_eval.distill.config import TrainingConfig
-from distill_eval.distill.data_config import DataConfig
 from distill_eval.errors import require, unknown
 from distill_eval.recipe.known import CALIBRATION, HELD_OUT, KNOWN, PARITY_TEXT, SIZES, VARIANTS
+from distill_eval.recipe.planned import Table, planned
 from distill_eval.recipe.recipe import STUDENT, TEACHER, Recipe, last_student
 from distill_eval.record import from_table
 from distill_eval.schema.recipe import Link, links
 
-Table = dict[str, Any]
-_OF_TRAINING: Table = {field.name: field.default for field in fields(TrainingConfig)}
-_OF_DATA: Table = {field.name: field.default for field in fields(DataConfig)}
-"""What `distill` does where a recipe does not say."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TAKEN = (TEACHER, STUDENT, "baseline")
 
@@ -152,52 +145,14 @@ def _whole(table: Mapping[str, Any], source: str) -> Table:
         if isinstance(said.get(stage), list):
             said[stage] = [_variant(stage, one, known, table) for one in said[stage]]
     if isinstance(said.get("plan"), dict):
-        own = said["plan"].get("training", {})
-        said["plan"] = {
-            **said["plan"],
-            "training": {**_planned_training(table), **own} if isinstance(own, dict) else own,
-        }
-    filled = _planning(table, known) | _training(table, known) | _measuring(table, known)
+        said["plan"] = planned(table, said["plan"], source)
+    filled = _training(table, known) | _measuring(table, known)
     for stage, value in said.items():
         if stage in filled and isinstance(value, dict):
             said[stage] = {**filled[stage], **value}
     if isinstance(said.get("bench"), dict):
         said["bench"]["model"] = _benched(said["bench"].get("model"), known.models, source)
     return said
-
-
-def _planning(table: Mapping[str, Any], known: _Known) -> dict[str, Table]:
-    """What a plan knows from the stages that it is of: the student's size, and the tasks."""
-    said, prepare, chain = table.get("plan"), table.get("prepare"), table.get("chain")
-    sized = isinstance(said, dict) and {"ratio", "target_params"} & said.keys()
-    size: Table = {}
-    if isinstance(chain, list) and chain:
-        size = {"target_params": chain[-1]}
-    elif isinstance(prepare, dict) and "target_params" in prepare:
-        size = {"target_params": prepare["target_params"]}
-    elif isinstance(prepare, dict) and isinstance(prepare.get("ratio"), float) and prepare["ratio"] > 0:
-        size = {"ratio": 1 / prepare["ratio"]}
-    compare = table.get("compare")
-    tasks: Table = {}
-    for option in ("tasks", "limit", "include_path"):
-        tasks |= _inner(compare, "evaluation", option)
-    given = tasks if not (isinstance(said, dict) and {*tasks} & said.keys()) else {}
-    where = str(known.output_dir / "plan")
-    return {"plan": {"teacher": table["teacher"], "output_dir": where, **({} if sized else size), **given}}
-
-
-def _planned_training(table: Mapping[str, Any]) -> Table:
-    """What [data] and [distill.training] say of the training that is planned."""
-    data, distill = table.get("data"), table.get("distill")
-    if not isinstance(data, dict) or not isinstance(distill, dict):
-        return {}
-    training = distill.get("training")
-    said = _OF_TRAINING | (training if isinstance(training, dict) else {})
-    said["max_length"] = data.get("max_length", _OF_DATA["max_length"])
-    found: Table = {name: said[name] for name in ("batch_size", "max_length", "dtype", "gradient_checkpointing")}
-    counts = [said.get(name) for name in ("steps", "batch_size", "accumulate", "max_length")]
-    whole = [number for number in counts if isinstance(number, int)]
-    return found | ({"tokens": str(math.prod(whole))} if len(whole) == len(counts) else {})
 
 
 def _training(table: Mapping[str, Any], known: _Known) -> dict[str, Table]:
@@ -224,11 +179,12 @@ def _training(table: Mapping[str, Any], known: _Known) -> dict[str, Table]:
 
 
 def _measuring(table: Mapping[str, Any], known: _Known) -> dict[str, Table]:
-    """What the stages know that hold students against the teacher."""
+    """What the stages know that make no student: what is expected of it, and what is measured."""
     teacher, students, root = table["teacher"], known.students, known.output_dir
     baseline = [str(known.last.baseline)] if table.get("baseline") is True else []
     held_out = _from_data(table, HELD_OUT, table.get("fidelity"))
     return {
+        "plan": {"teacher": teacher, "output_dir": str(root / "plan")},
         "compare": {"teacher": teacher, "student": students, "baseline": baseline, "output_dir": str(root / "compare")},
         "fidelity": {"reference": teacher, "candidate": students, "output_dir": str(root / "fidelity"), **held_out},
         "bench": {"output_dir": str(root / "bench")},

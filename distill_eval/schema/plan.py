@@ -189,6 +189,9 @@ class TaskPlan:
     task: str
     num_docs: int
     num_docs_total: int
+    num_docs_each: tuple[int, ...] = ()
+    """All documents of each task of a group, of which a limit is; of a task itself alone. Empty: an older version
+    did not say."""
     num_tokens: Figure
     """That one model reads, as lm-eval renders the task."""
     seconds: Figure

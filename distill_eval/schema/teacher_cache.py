@@ -8,6 +8,8 @@ from distill_eval.record import record
 
 SCHEMA = "distill-eval/teacher-cache"
 SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+"""Its file, in the folder of the rows."""
 
 Kind = Literal["sample", "top_k", "hidden"]
 """What is kept of a scored position.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill_eval.plan.checks import check
+from distill_eval.plan.check import check
 from distill_eval.report.plan import expectation, render
 from distill_eval.report.plan_chart import Expected, Kept, draw
 from distill_eval.report.plan_values import count, duration, short, shown, size, spread
