@@ -11,7 +11,7 @@ from distill_eval.plan.room import can_be_cached
 from distill_eval.schema.plan import Hardware, ModelSizes
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-_LENGTH, _INPUT_LEN = TrainingPlan().max_length, ServingLoad().input_len
+_LENGTH = TrainingPlan().max_length
 
 
 def check_dense(name: str, config: Any) -> None:
@@ -65,14 +65,31 @@ def fitted(config: PlanConfig, teacher: ModelSizes, hardware: Hardware) -> tuple
         )
         config = replace(config, training=replace(training, max_length=most))
         said.append(f"rows of {most} tokens, the most that {teacher.name} reads")
-    load = config.serving
-    written = 0 if teacher.kv_cache is None else load.output_len
-    if load.input_len + written > most:
-        require(
-            load.input_len == _INPUT_LEN and written < most,
-            f"--input-len {load.input_len} and --output-len {load.output_len}: {teacher.name} has room for {most} "
-            "tokens together",
-        )
-        config = replace(config, serving=replace(load, input_len=most - written))
-        said.append(f"prompts of {most - written} tokens, so that they fit with their answers")
+    load, shortened = config.serving, _load(config.serving, most, writes=teacher.kv_cache is not None)
+    if shortened != load:
+        config = replace(config, serving=shortened)
+        said.append(f"prompts of {shortened.input_len} tokens and answers of {shortened.output_len}, the most that fit")
     return config, tuple(said)
+
+
+def _load(load: ServingLoad, most: int, *, writes: bool) -> ServingLoad:
+    """The requests with their defaults shortened to what fits.
+
+    Raises:
+        UsageError: what was given does not fit.
+    """
+    read, written = load.input_len, load.output_len if writes else 0
+    if read + written <= most:
+        return load
+    usual = ServingLoad()
+    if read != usual.input_len and written == usual.output_len:
+        written = most - read
+    elif read == usual.input_len:
+        written = min(written, max(2, most // 5)) if written == usual.output_len else written
+        read = most - written
+    require(
+        read > 0 and read + written <= most and (written >= 2 or not writes),
+        f"--input-len {load.input_len} and --output-len {load.output_len}: the teacher has room for {most} tokens "
+        "together",
+    )
+    return replace(load, input_len=read, output_len=written or load.output_len)

@@ -68,7 +68,7 @@ def test_a_run_of_the_recipe_is_held_against_its_plan(place, tmp_path, capsys):
         "ratio": 1.5,
         "hardware": {"hardware": "mine", "flops": 100, "bandwidth": 1000, "memory": 16, "price_per_hour": 2},
         "training": {"utilisation": 0.4},
-        "serving": {"input_len": 48},
+        "serving": {"input_len": 48, "output_len": 80},  # of 128
     }
     assert text.startswith("# Written by")  # it fits
     assert "It lacks the data alone" in text
@@ -176,9 +176,8 @@ def test_a_training_that_does_not_fit_is_said_first(place):
 
 def test_a_classifiers_recipe_asks_for_its_labels(place, tmp_path, capsys):
     options = ["--tokens", "256", "--batch-size", "4", "--max-length", "16", "--dtype", "float32"]
-    plan, text, table = written(place / "classifier", *options, "--teacher-source", "cached")
+    plan, text, table = written(place / "classifier", *options)
     assert "It lacks the data and the labels' column (label_column, below)" in text
-    assert "The teacher is held in bf16, not cached: a classifier's teacher is asked live." in text
     assert "cache_teacher" not in table
     assert "compare" not in table
     command = ["run", "mine.toml", "--data", str(place / "labeled.jsonl"), "--output-dir", "out"]
@@ -227,9 +226,9 @@ def test_without_a_task_that_can_show_the_drop_there_is_no_limit(place):
 @pytest.mark.parametrize(
     ("family", "options", "dtype", "why"),
     [
-        ("gpt2", ["--teacher-source", "int4"], "bfloat16", "not int4: quantize has no int4 of its architecture"),
+        ("gpt2", ["--teacher-source", "int4"], "nf4", None),
         ("llama", ["--teacher-source", "int4"], "nf4", None),
-        ("llama", ["--teacher-source", "cached", "--method", "attention"], "bfloat16", "no attention maps"),
+        ("llama", ["--teacher-source", "cached", "--method", "response"], "bfloat16", "not cached: nothing is learned"),
         ("llama", ["--no-chunked-loss"], "bfloat16", "The loss is chunked: distill has no --no-chunked-loss."),
     ],
 )

@@ -24,10 +24,14 @@ def config(**changes):
 
 def test_defaults_are_shortened_to_what_the_teacher_reads_and_that_is_said():
     found, said = fitted(config(), SHORT, GPU)
-    assert (found.training.max_length, found.serving.input_len, found.serving.output_len) == (512, 384, 128)
+    assert (found.training.max_length, found.serving.input_len, found.serving.output_len) == (512, 410, 102)
     assert said == (
-        "rows of 512 tokens, the most that small reads", "prompts of 384 tokens, so that they fit with their answers",
+        "rows of 512 tokens, the most that small reads", "prompts of 410 tokens and answers of 102, the most that fit",
     )  # fmt: skip
+    chosen = fitted(config(serving=ServingLoad(output_len=64)), SHORT, GPU)[0].serving
+    assert (chosen.input_len, chosen.output_len) == (448, 64)
+    chosen = fitted(config(serving=ServingLoad(input_len=500)), SHORT, GPU)[0].serving
+    assert (chosen.input_len, chosen.output_len) == (500, 12)
     assert fitted(config(), CLASSIFIER, GPU)[0].serving.input_len == 512  # it writes nothing
     long = sizes(max_length=8192)
     assert fitted(config(), long, GPU) == (config(), ())
@@ -38,8 +42,9 @@ def test_defaults_are_shortened_to_what_the_teacher_reads_and_that_is_said():
     ("changes", "told"),
     [
         ({"training": TrainingPlan(max_length=2048)}, "--max-length 2048: small reads 512 tokens at once"),
-        ({"serving": ServingLoad(input_len=600)}, "--input-len 600 and --output-len 128: small has room for 512"),
-        ({"serving": ServingLoad(output_len=512)}, "--output-len 512: small has room for 512 tokens"),
+        ({"serving": ServingLoad(input_len=600)}, "--input-len 600 and --output-len 128: the teacher has room for 512"),
+        ({"serving": ServingLoad(output_len=512)}, "--output-len 512: the teacher has room for 512 tokens"),
+        ({"serving": ServingLoad(input_len=400, output_len=200)}, "has room for 512 tokens together"),
         (
             {"method": "attention", "training": TrainingPlan(teacher_source="cached")},
             "a classifier's answers are not cached, nor are attention maps",
