@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from distill_eval.errors import ModelError, require
 from distill_eval.record import to_json
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distill_eval.plan.config import PlanConfig
     from distill_eval.plan.quality import OwnRun
     from distill_eval.report.plan_chart import Expected
-    from distill_eval.schema.plan import Figure, Hardware, ModelSizes, Plan, StudentPlan
+    from distill_eval.schema.plan import Figure, Hardware, Method, ModelSizes, Plan, StudentPlan
     from distill_eval.store import Store
     from distill_eval.student.teacher import Teacher
 
@@ -46,7 +46,7 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
     Raises:
         UsageError: a target above the teacher or below any student, unknown hardware, or runs that are not there.
         ModelError: the teacher's config cannot be had, or is of a kind that cannot be planned.
-        TaskError: a task is unknown, or its data cannot be had.
+        TaskError: a task is unknown.
     """
     from distill_eval.device import choose_device
     from distill_eval.pipeline.planned_tasks import evaluation
@@ -65,6 +65,7 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
     kept = retained(student.compression, config.method, own, fine_tuned=fine_tuned)
     share = _utilisation(config, hardware, teacher, sizes, student.sizes, say)
     training = training_figures(sizes, student.sizes, config, hardware, share, _tokens(config, kept.tokens))
+    tasks = evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say)
     return Plan(
         teacher_ref=teacher.ref,
         method=config.method,
@@ -73,7 +74,8 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
         hardware=hardware,
         training=training,
         retained=kept,
-        evaluation=evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say),
+        evaluation=tasks.plans,
+        missing_tasks=tasks.missing,
         serving=serving_plans(sizes, student.sizes, config, hardware),
         findings=advise(
             teacher=sizes,
@@ -107,7 +109,8 @@ def write(config: PlanConfig, *, argv: Sequence[str], say: Say, store: Store) ->
     own = own_runs(config)
     done = plan(config, own, argv=argv, say=say, store=store)
     kept = [Kept(run.source, run.compression, run.retention) for run in own]
-    text, chart = report.render(done), draw(done, curve(done), kept)
+    fit = curve(done.method, fine_tuned=done.retained.fine_tuned)
+    text, chart = report.render(done), draw(done, fit, kept)
     remove([folder / report.TEXT, folder / report.CHART])
     write_atomic(folder / ARTIFACT, to_json(done))
     write_atomic(folder / report.CHART, chart)
@@ -216,20 +219,13 @@ def _utilisation(
 # ---- the chart's curve
 
 
-def curve(done: Plan) -> list[Expected]:
-    """The fit for students of the plan's kind and method, as far as the published results reach."""
-    from distill_eval.plan.quality import retained
+def curve(method: Method, *, fine_tuned: bool) -> list[Expected]:
+    """The fit for students of one kind by one method, as far as their published results reach."""
+    from distill_eval.plan.expected import anchors_fit, fit_retention, reach
     from distill_eval.report.plan_chart import Expected
 
-    fine_tuned = done.teacher.kv_cache is None and done.teacher.architecture.endswith("ForSequenceClassification")
-    alike = [one.compression for one in done.retained.anchors if one.left_out is None and one.fine_tuned == fine_tuned]
-    if not alike:
+    known = reach(fine_tuned=fine_tuned).get(method)
+    if known is None or not known.speaks:
         return []
-    low, high = min(alike), max(alike)
-    found = []
-    for place in range(_CURVE + 1):
-        compression = min(high, max(low, low * (high / low) ** (place / _CURVE)))
-        figure: Any = retained(compression, done.method, (), fine_tuned=fine_tuned).fit
-        if figure.value is not None:
-            found.append(Expected(compression, figure.value, figure.low, figure.high))
-    return found
+    sizes = [known.least * (known.most / known.least) ** (place / _CURVE) for place in range(_CURVE + 1)]
+    return [Expected(size, *fit_retention(size, method, anchors_fit(), fine_tuned=fine_tuned)) for size in sizes]
