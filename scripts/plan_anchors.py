@@ -14,7 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from distill_eval.plan.anchors import anchors
-from distill_eval.plan.quality import TELLABLE, TERMS, anchors_fit, fit_text, used_anchors
+from distill_eval.plan.expected import (
+    FEWEST,
+    LEVELS,
+    TELLABLE,
+    TERMS,
+    anchors_fit,
+    fit_text,
+    reach,
+    unseen,
+    used_anchors,
+    whose,
+)
 from distill_eval.schema.plan import Anchor
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "anchors.md"
@@ -47,6 +58,10 @@ DESIGNS: dict[str, Callable[[float, float, float, float], Sequence[float]]] = {
     ),
 }
 """The terms that were tried, of log2 of the compression and of what an anchor is."""
+KINDS = (True, False)
+"""Fine-tuned, and prompted."""
+TRIED_MORE = ("ln loss, by publication", *(f"ln loss, {whose(fine_tuned=kind)}" for kind in KINDS))
+"""Columns after those of the forms."""
 
 
 def design(name: str, used: Sequence[Anchor]) -> np.ndarray:
@@ -62,8 +77,8 @@ def design(name: str, used: Sequence[Anchor]) -> np.ndarray:
     )
 
 
-def error(form: str, name: str, used: Sequence[Anchor], *, together: Callable[[Anchor], str]) -> float:
-    """Root mean square of predicted less published retention, each group of anchors predicted by the others."""
+def errors(form: str, name: str, used: Sequence[Anchor], *, together: Callable[[Anchor], str]) -> np.ndarray:
+    """Predicted less published retention, each group of anchors predicted by the others."""
     kept = np.array([one.retention for one in used])
     there, back = FORMS[form]
     X, y, groups = design(name, used), there(kept), np.array([together(one) for one in used])
@@ -72,6 +87,11 @@ def error(form: str, name: str, used: Sequence[Anchor], *, together: Callable[[A
         out = groups == group
         coefficients = np.linalg.lstsq(X[~out], y[~out], rcond=None)[0]
         off[out] = back(X[out] @ coefficients) - kept[out]
+    return off
+
+
+def root_mean_square(off: np.ndarray) -> float:
+    """Of errors."""
     return float(np.sqrt(np.mean(off**2)))
 
 
@@ -83,8 +103,11 @@ def publication(one: Anchor) -> str:
 INTRO = """What students kept of their teachers: {used} published results that the fit of `distill-eval plan` is over,
 and {beside} beside it. The compression is of published parameter counts; a score of several tasks is their plain mean.
 A literature reports what went well."""
-TRIED = """Root mean square of predicted less published retention, each anchor predicted by the fit without it; in the
-last column without its whole publication. The lowest of all forms and terms was taken."""
+TRIED = """Root mean square of predicted less published retention, each anchor predicted by the fit without it; by
+publication: without its whole publication; in the last two columns of the anchors of one kind. The lowest over
+all anchors, of all forms and terms, was taken."""
+REACH = """It has a value from the smallest to the largest compression of a kind and method that has {fewest} anchors or
+more, and nowhere else: what a method changes is known where its own points are."""
 
 
 def render() -> str:
@@ -109,6 +132,16 @@ def render() -> str:
             "",
             f"{fit_text()}.",
             "",
+            f"| kind | anchors | off | {' | '.join(f'inside their own {100 * level:.0f} %' for level in LEVELS)} |",
+            "|---|---|---|" + "---|" * len(LEVELS),
+            *map(_unseen, KINDS),
+            "",
+            REACH.format(fewest=FEWEST),
+            "",
+            "| kind | method | anchors | from (times smaller) | to | the fit has a value |",
+            "|---|---|---|---|---|---|",
+            *(row for kind in KINDS for row in _reach(kind)),
+            "",
             "| term | coefficient | standard error |",
             "|---|---|---|",
             *(
@@ -120,18 +153,34 @@ def render() -> str:
             "",
             TRIED,
             "",
-            f"| terms | {' | '.join(FORMS)} | ln loss, by publication |",
-            "|---|" + "---|" * (len(FORMS) + 1),
+            f"| terms | {' | '.join([*FORMS, *TRIED_MORE])} |",
+            "|---|" + "---|" * (len(FORMS) + len(TRIED_MORE)),
             *(_tried(name, used) for name in DESIGNS),
             "",
         ]
     )
 
 
+def _unseen(kind: bool) -> str:
+    found = unseen(fine_tuned=kind)
+    inside = [f"{number} of {found.num_anchors}" for number in found.num_inside]
+    return f"| {' | '.join([whose(fine_tuned=kind), str(found.num_anchors), f'{found.off:.4f}', *inside])} |"
+
+
+def _reach(kind: bool) -> list[str]:
+    rows = []
+    for method, its in reach(fine_tuned=kind).items():
+        cells = [whose(fine_tuned=kind), method, str(its.num_points), f"{its.least:.2f}", f"{its.most:.2f}"]
+        rows.append(f"| {' | '.join([*cells, 'yes' if its.speaks else 'no'])} |")
+    return rows
+
+
 def _tried(name: str, used: Sequence[Anchor]) -> str:
-    alone = [error(form, name, used, together=lambda one: one.key) for form in FORMS]
-    cells = [f"{one:.4f}" for one in (*alone, error("ln loss", name, used, together=publication))]
-    return f"| {name} | {' | '.join(cells)} |"
+    alone = {form: errors(form, name, used, together=lambda one: one.key) for form in FORMS}
+    published = errors("ln loss", name, used, together=publication)
+    kinds = [np.array([one.fine_tuned == kind for one in used]) for kind in KINDS]
+    off = [*alone.values(), published, *(alone["ln loss"][mask] for mask in kinds)]
+    return f"| {name} | {' | '.join(f'{root_mean_square(one):.4f}' for one in off)} |"
 
 
 def _table(those: Sequence[Anchor], *, last: str | None = None) -> list[str]:
@@ -143,7 +192,8 @@ def _table(those: Sequence[Anchor], *, last: str | None = None) -> list[str]:
 def _row(one: Anchor) -> str:
     scores = ["-" if score is None else f"{score:g}" for score in (one.teacher_score, one.student_score)]
     tokens = "-" if one.tokens is None else f"{one.tokens / 1e9:g}B"
-    cells = [one.teacher, one.student, f"{one.compression:.2f}", one.method, tokens, one.benchmark, *scores]
+    method = one.method if one.num_stages == 1 else f"{one.method}, {one.num_stages} steps"
+    cells = [one.teacher, one.student, f"{one.compression:.2f}", method, tokens, one.benchmark, *scores]
     cells += [f"{100 * one.retention:.1f} %", _linked(one.source), *([] if one.left_out is None else [one.left_out])]
     return f"| {' | '.join(cells)} |"
 

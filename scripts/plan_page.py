@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from to_js import Translation
 
 from distill_eval.errors import UsageError
-from distill_eval.plan import advice, fit, memory, pair, quality, room, serving, sizes, soft, training
+from distill_eval.plan import advice, expected, fit, memory, pair, quality, room, serving, sizes, soft, training
 from distill_eval.plan.anchors import anchors
 from distill_eval.plan.config import HardwarePlan, ServingLoad, TrainingPlan
 from distill_eval.plan.hardware import devices, find_hardware
@@ -45,8 +45,8 @@ RATIOS = (1.5, 2, 3, 4, 6, 8, 12, 16)
 FORMULAS: tuple[Callable[..., Any], ...] = (
     advice.assistant,
     advice.two_steps,
+    expected.fit_retention,
     memory.peak_memory,
-    quality.fit_retention,
     quality.rule_retention,
     quality.rule_tokens,
     serving.dollars_per_million,
@@ -141,9 +141,11 @@ def formulas() -> str:
     script.constant("PRESETS", presets())
     script.constant("DEVICES", [find_hardware(HardwarePlan(hardware=name)) for name in devices()])
     script.constant("ANCHORS", anchors())
-    script.constant("FIT", rounded(quality.anchors_fit()))
-    script.constant("FIT_TEXT", quality.fit_text())
-    script.constant("REACH", {str(kind).lower(): quality.reach(fine_tuned=kind) for kind in (False, True)})
+    script.constant("FIT", rounded(expected.anchors_fit()))
+    script.constant("FIT_TEXT", expected.fit_text())
+    kinds = {str(kind).lower(): kind for kind in (False, True)}
+    script.constant("REACH", {name: expected.reach(fine_tuned=kind) for name, kind in kinds.items()})
+    script.constant("UNSEEN", {name: expected.unseen_text(fine_tuned=kind) for name, kind in kinds.items()})
     script.constant("RULE_SOURCE", quality.RULE)
     script.constant("LAMBDA", quality.LAMBDA)
     script.constant("LEVEL", fit.LEVEL)

@@ -100,7 +100,7 @@ def search(runs: Sequence[Path]) -> Collected:
             files.setdefault(file.resolve(), f"{label}/{file.relative_to(top).as_posix()}")
     kinds = list(SCHEMAS)
     named = {run.resolve() for run in runs}
-    foreign = {file: where for file, where in files.items() if file not in named and _is_foreign(file)}
+    foreign = {file: where for file, where in files.items() if file not in named and is_foreign(file)}
     read = _without_left_behind([_read(file, where) for file, where in files.items() if file not in foreign])
     if not read:
         raise ArtifactError(
@@ -172,7 +172,7 @@ def _begins_as_ours(file: Path) -> bool:
     return found is not None and found[1].decode() in SCHEMAS
 
 
-def _is_foreign(file: Path) -> bool:
+def is_foreign(file: Path) -> bool:
     """Whether it is whole JSON that says nothing of us."""
     with boundary(ArtifactError, f"cannot read {file}"):
         data = file.read_bytes()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from distill_eval import recipe as recipes
 from distill_eval.errors import ArtifactError, UsageError
-from distill_eval.pipeline.collect import collect
+from distill_eval.pipeline.collect import collect, is_foreign
 from distill_eval.pipeline.state import MANIFEST, RECIPE
 from distill_eval.recipe.known import VARIANTS
 from distill_eval.recipe.recipe import STUDENT
@@ -20,6 +20,8 @@ from distill_eval.schema.retention import Retention
 RETENTION = "retention.json"
 PLACES = (".", "*", "runs/*", "*/*")
 """Where a run is looked for: here, in a folder here, in `runs`, and in the stages of a run."""
+COMPARED = (*PLACES, "runs/*/*")
+"""Where comparisons are: a recipe's is in a stage of a run in `runs`, whose manifest tells `newest` of it."""
 
 
 class Newest(NamedTuple):
@@ -52,15 +54,19 @@ def newest(root: Path) -> Newest:
 
 
 def comparisons(root: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
-    """Every `retention.json` in the same places; one that cannot be read is told and left out.
+    """Every `retention.json` in such places, and in the stages of the runs in `runs`.
+
+    One that cannot be read is told and left out; a file of that name that is no artifact is passed by.
 
     Args:
         root: The folder.
         say: Takes lines for the reader.
     """
     found = []
-    for path in sorted({path for place in PLACES for path in root.glob(f"{place}/{RETENTION}")}):
+    for path in sorted({path for place in COMPARED for path in root.glob(f"{place}/{RETENTION}")}):
         try:
+            if is_foreign(path):
+                continue
             collect([path])
         except ArtifactError as error:
             say(f"{error}: left out of your own runs")

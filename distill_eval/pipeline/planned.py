@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from distill_eval.errors import require
 from distill_eval.record import to_json
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from distill_eval.plan.config import PlanConfig
     from distill_eval.plan.quality import OwnRun
     from distill_eval.report.plan_chart import Expected
-    from distill_eval.schema.plan import Figure, Hardware, Plan
+    from distill_eval.schema.plan import Figure, Hardware, Method, Plan, Retained
+    from distill_eval.schema.retention import Finding
     from distill_eval.store import Store
 
 ARTIFACT = "plan.json"
@@ -55,12 +56,11 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
         UsageError: a target above the teacher or below any student, unknown hardware, runs that are not there, or
             what the teacher or the hardware cannot do.
         ModelError: the teacher's config cannot be had, or is of a kind that cannot be planned.
-        TaskError: a task is unknown, or its data cannot be had.
+        TaskError: a task is unknown.
     """
     from distill_eval.device import choose_device
     from distill_eval.pipeline.planned_models import read_models
     from distill_eval.pipeline.planned_tasks import evaluation
-    from distill_eval.plan.advice import advise
     from distill_eval.plan.fitted import fitted
     from distill_eval.plan.hardware import find_hardware
     from distill_eval.plan.quality import retained
@@ -76,10 +76,10 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
     config, shortened = fitted(config, sizes, hardware)
     for line in shortened:
         say(line)
-    fine_tuned = teacher.kind == "classifier"
-    kept = retained(student.compression, config.method, own, fine_tuned=fine_tuned)
+    kept = retained(student.compression, config.method, own, fine_tuned=teacher.kind == "classifier")
     share = _utilisation(config, hardware, models, say)
     training = training_figures(models.pairs, config, hardware, share, _tokens(config, kept.tokens))
+    tasks = evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say)
     found = Plan(
         teacher_ref=teacher.ref,
         method=config.method,
@@ -89,20 +89,27 @@ def plan(config: PlanConfig, own: Sequence[OwnRun], *, argv: Sequence[str], say:
         hardware=hardware,
         training=training,
         retained=kept,
-        evaluation=evaluation(config, teacher, sizes, student.sizes, here=lambda: here(None), store=store, say=say),
+        evaluation=tasks.plans,
+        missing_tasks=tasks.missing,
         serving=serving_plans(sizes, student.sizes, config, hardware),
-        findings=advise(
-            teacher=sizes,
-            student=student,
-            method=config.method,
-            retained=kept,
-            training=training,
-            config=config.training,
-            fine_tuned=fine_tuned,
-        ),
+        findings=_advice(models, config, kept, training),
         provenance=collect(argv, choose_device("auto")),
     )
     return Planned(found, config)
+
+
+def _advice(models: Models, config: PlanConfig, kept: Retained, training: tuple[Figure, ...]) -> tuple[Finding, ...]:
+    from distill_eval.plan.advice import advise
+
+    return advise(
+        teacher=models.sizes,
+        student=models.students[0],
+        method=config.method,
+        retained=kept,
+        training=training,
+        config=config.training,
+        fine_tuned=models.teacher.kind == "classifier",
+    )
 
 
 def write(config: PlanConfig, *, argv: Sequence[str], say: Say, store: Store) -> Done:
@@ -126,7 +133,8 @@ def write(config: PlanConfig, *, argv: Sequence[str], say: Say, store: Store) ->
         check_folder(recipe.parent)
     done, config = plan(config, own, argv=argv, say=say, store=store)
     kept = [Kept(run.source, run.compression, run.retention) for run in own]
-    text, chart = report.render(done), draw(done, curve(done), kept)
+    fit = curve(done.method, fine_tuned=done.retained.fine_tuned)
+    text, chart = report.render(done), draw(done, fit, kept)
     remove([folder / report.TEXT, folder / report.CHART])
     write_atomic(folder / ARTIFACT, to_json(done))
     write_atomic(folder / report.CHART, chart)
@@ -189,21 +197,13 @@ def _utilisation(config: PlanConfig, hardware: Hardware, models: Models, say: Sa
 # ---- the chart's curve
 
 
-def curve(done: Plan) -> list[Expected]:
-    """The fit for students of the plan's kind and method, as far as the published results reach."""
-    from distill_eval.pipeline.planned_training import is_classifier
-    from distill_eval.plan.quality import retained
+def curve(method: Method, *, fine_tuned: bool) -> list[Expected]:
+    """The fit for students of one kind by one method, as far as their published results reach."""
+    from distill_eval.plan.expected import anchors_fit, fit_retention, reach
     from distill_eval.report.plan_chart import Expected
 
-    fine_tuned = is_classifier(done)
-    alike = [one.compression for one in done.retained.anchors if one.left_out is None and one.fine_tuned == fine_tuned]
-    if not alike:
+    known = reach(fine_tuned=fine_tuned).get(method)
+    if known is None or not known.speaks:
         return []
-    low, high = min(alike), max(alike)
-    found = []
-    for place in range(_CURVE + 1):
-        compression = min(high, max(low, low * (high / low) ** (place / _CURVE)))
-        figure: Any = retained(compression, done.method, (), fine_tuned=fine_tuned).fit
-        if figure.value is not None:
-            found.append(Expected(compression, figure.value, figure.low, figure.high))
-    return found
+    sizes = [known.least * (known.most / known.least) ** (place / _CURVE) for place in range(_CURVE + 1)]
+    return [Expected(size, *fit_retention(size, method, anchors_fit(), fine_tuned=fine_tuned)) for size in sizes]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distill_eval.errors import ModelError
+from distill_eval.errors import ModelError, TaskError
 from distill_eval.schema.retention import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
     from distill_eval.evaluate.sizes import Tasks
     from distill_eval.plan.config import PlanConfig
     from distill_eval.plan.evaluation import Asked, Rate
-    from distill_eval.schema.plan import Hardware, ModelSizes, TaskPlan
+    from distill_eval.schema.plan import Hardware, MissingTask, ModelSizes, TaskPlan
     from distill_eval.store import Store
     from distill_eval.student.teacher import Teacher
 
@@ -25,6 +25,13 @@ _MAX_LENGTH = 2048
 """Tokens that a model reads at once where its config does not say; lm-eval's own default."""
 
 
+class Evaluation(NamedTuple):
+    """What is known of the tasks that were asked for, in their order."""
+
+    plans: tuple[TaskPlan, ...]
+    missing: tuple[MissingTask, ...]
+
+
 def evaluation(
     config: PlanConfig,
     teacher: Teacher,
@@ -34,26 +41,27 @@ def evaluation(
     here: Callable[[], Hardware],
     store: Store,
     say: Callable[[str], None],
-) -> tuple[TaskPlan, ...]:
-    """A plan for each task; this machine is measured only where there is one.
+) -> Evaluation:
+    """A plan for each task whose data can be had; this machine is measured only where there is one.
 
     Raises:
-        TaskError: a task is unknown, or its data cannot be had.
+        TaskError: a task is unknown.
     """
     from distill_eval.plan.evaluation import task_plans
 
     if not config.tasks:
-        return ()
-    asked = _asked(config, teacher, sizes, store, say)
-    return task_plans(
+        return Evaluation((), ())
+    asked, missing = _asked(config, teacher, sizes, store, say)
+    plans = task_plans(
         asked,
         teacher=sizes,
         student=student,
         limit=config.limit,
         detect=config.detect,
         level=DEFAULT_LEVEL,
-        rate=_rate(here()),
+        rate=_rate(here()) if asked else None,
     )
+    return Evaluation(plans, tuple(missing))
 
 
 def _rate(here: Hardware) -> Rate:
@@ -69,23 +77,41 @@ def _rate(here: Hardware) -> Rate:
 
 def _asked(
     config: PlanConfig, teacher: Teacher, sizes: ModelSizes, store: Store, say: Callable[[str], None]
-) -> list[Asked]:
+) -> tuple[list[Asked], list[MissingTask]]:
     from distill_eval.evaluate.sizes import Tasks
     from distill_eval.plan.evaluation import MEASURED, Asked, well_known
 
-    found = {}
-    rest = []
-    for name in dict.fromkeys(config.tasks):
-        members = None if config.include_path is not None else well_known(name)
-        if members is None:
-            rest.append(name)
-        found[name] = Asked(name, members or {}, MEASURED)
+    known = {name: None if config.include_path is not None else well_known(name) for name in config.tasks}
+    found: dict[str, Asked | MissingTask] = {}
+    rest = [name for name, members in known.items() if members is None]
     if rest:
         tasks = Tasks(store, config.include_path)
         leaves = {name: tasks.leaves(name) for name in rest}  # an unknown name is refused before any data is loaded
-        for name in rest:
-            found[name] = _loaded(name, leaves[name], tasks, config, teacher, sizes, say)
-    return list(found.values())
+        found = {name: _tried(name, leaves[name], tasks, config, teacher, sizes, say) for name in rest}
+    all_ = [found[name] if members is None else Asked(name, members, MEASURED) for name, members in known.items()]
+    return [one for one in all_ if isinstance(one, Asked)], [one for one in all_ if not isinstance(one, Asked)]
+
+
+def _tried(
+    name: str,
+    leaves: tuple[str, ...],
+    tasks: Tasks,
+    config: PlanConfig,
+    teacher: Teacher,
+    sizes: ModelSizes,
+    say: Callable[[str], None],
+) -> Asked | MissingTask:
+    """Loaded, or what is missing: one task without its data does not end the plan of the others."""
+    from distill_eval.plan.evaluation import well_known
+    from distill_eval.schema.plan import MissingTask
+
+    try:
+        return _loaded(name, leaves, tasks, config, teacher, sizes, say)
+    except TaskError as error:
+        known = [leaf for leaf in leaves if not tasks.is_own(leaf) and well_known(leaf) is not None]
+        some = f". Of its {len(leaves)} tasks these are well known: --tasks {','.join(known)}" if known else ""
+        say(f"{error}{some}. The rest is planned without {name}")
+        return MissingTask(task=name, reason=f"{error}{some}")
 
 
 def _loaded(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from distill_eval.plan.config import TrainingPlan
-from distill_eval.plan.quality import rule_tokens, used_anchors
+from distill_eval.plan.expected import used_anchors
+from distill_eval.plan.quality import rule_tokens
 from distill_eval.plan.room import can_be_cached
 from distill_eval.plan.training import GPU_SHARE, has_known_share
 from distill_eval.report.plan_values import count, size
@@ -27,7 +28,8 @@ MEASURED = (
     "reports/2026-11-26-smollm2-distilled), where the rule says 98 % and the fit 97 %."
 )
 LEARNS, TEACHES = 6.0, 2.0
-"""FLOPs per token and parameter: of the model that learns (forward and backward), of the one that only answers."""
+"""FLOPs per token and parameter: of the model that learns (forward and backward), of the one that only answers: the
+first terms of `flops.step_flops`, since all that is known of an assistant is how many parameters it has."""
 COST: dict[Method, str] = {
     "logit": "the teacher's logits, one forward pass of it per token, and a shared tokenizer",
     "feature": "the logits and hidden states of both models, with projections between them where their widths differ",

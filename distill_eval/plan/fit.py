@@ -33,8 +33,9 @@ class Fit:
     """Of Student's t at `LEVEL`, with as many degrees of freedom as there are points beyond coefficients."""
     left_out: tuple[float, ...]
     """Each point as the fit without it predicts it."""
-    inside: tuple[tuple[float, float], ...]
-    """A level, and the share of points inside the prediction interval at that level of the fit without them."""
+    held_at: tuple[float, ...]
+    """Of each point the level at which the prediction interval of the fit without it just holds it; empty where that
+    fit has no spread."""
 
     def stderr(self, index: int) -> float:
         """Of a coefficient."""
@@ -57,7 +58,7 @@ def ordinary(rows: Sequence[Sequence[float]], values: Sequence[float]) -> Fit:
     unscaled = np.linalg.inv(X.T @ X)
     coefficients = unscaled @ X.T @ y
     residuals = y - X @ coefficients
-    left_out, inside = _without_each(X, y, unscaled, residuals, free)
+    left_out, held_at = _without_each(X, y, unscaled, residuals, free)
     return Fit(
         coefficients=tuple(map(float, coefficients)),
         unscaled=tuple(tuple(map(float, row)) for row in unscaled),
@@ -65,24 +66,24 @@ def ordinary(rows: Sequence[Sequence[float]], values: Sequence[float]) -> Fit:
         num_points=num_points,
         quantile=_quantile(LEVEL, free),
         left_out=left_out,
-        inside=inside,
+        held_at=held_at,
     )
 
 
 def _without_each(
     X: np.ndarray, y: np.ndarray, unscaled: np.ndarray, residuals: np.ndarray, free: int
-) -> tuple[tuple[float, ...], tuple[tuple[float, float], ...]]:
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """What the fits without each point say of it, from the one with all: a residual grows by 1 / (1 - leverage)."""
     import numpy as np
+    from scipy.special import stdtr
 
     rest = 1 - np.einsum("ij,jk,ik->i", X, unscaled, X)
-    errors = residuals / rest
-    inside: list[tuple[float, float]] = []
-    if free >= 2:
-        others = (residuals @ residuals - residuals**2 / rest) / (free - 1)
-        studentized = np.abs(residuals) / np.sqrt(others * rest)
-        inside = [(level, float(np.mean(studentized <= _quantile(level, free - 1)))) for level in (LEVEL, 0.95)]
-    return tuple(map(float, y - errors)), tuple(inside)
+    left_out = tuple(map(float, y - residuals / rest))
+    if free < 2:
+        return left_out, ()
+    others = (residuals @ residuals - residuals**2 / rest) / (free - 1)
+    studentized = np.abs(residuals) / np.sqrt(others * rest)
+    return left_out, tuple(map(float, 2 * stdtr(free - 1, studentized) - 1))
 
 
 def _quantile(level: float, free: int) -> float:

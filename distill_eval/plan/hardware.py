@@ -114,15 +114,7 @@ def _named(config: HardwarePlan, here: Callable[[str | None], Hardware]) -> Hard
             flops_float32=device.tflops_float32 * TERA,
             has_bfloat16=device.bfloat16,
         )
-    units = {"flops": "TFLOP/s", "bandwidth": "GB/s", "memory": "GB"}
-    missing = [f"--{name} {unit}" for name, unit in units.items() if getattr(config, name) is None]
-    require(
-        len(missing) in (0, len(units)),
-        f"--hardware {config.hardware}: it is not in the table; beside the numbers that are given add "
-        f"{' '.join(missing)}",
-    )
-    if missing:
-        _unknown(config.hardware, wanted, by_key)
+    _check_numbers(config, wanted, by_key)
     return Hardware(
         name=config.hardware,
         num_devices=num_devices,
@@ -132,6 +124,19 @@ def _named(config: HardwarePlan, here: Callable[[str | None], Hardware]) -> Hard
         price_per_hour=None,
         source="",
     )
+
+
+def _check_numbers(config: HardwarePlan, wanted: str, by_key: Mapping[str, str]) -> None:
+    """Refuse hardware that is not in the table, where one of its numbers is not given."""
+    units = {"flops": "TFLOP/s", "bandwidth": "GB/s", "memory": "GB"}
+    missing = [f"--{name} {unit}" for name, unit in units.items() if getattr(config, name) is None]
+    require(
+        len(missing) in (0, len(units)),
+        f"--hardware {config.hardware}: it is not in the table; beside the numbers that are given add "
+        f"{' '.join(missing)}",
+    )
+    if missing:
+        _unknown(str(config.hardware), wanted, by_key)
 
 
 def _unknown(typed: str, wanted: str, by_key: Mapping[str, str]) -> None:

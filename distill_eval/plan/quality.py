@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 from distill_eval.errors import require
 from distill_eval.plan.anchors import anchors
+from distill_eval.plan.expected import by_anchors, fit_text
 from distill_eval.plan.fit import LEVEL, Fit, ordinary, predicted
 from distill_eval.record import digits, record
-from distill_eval.schema.plan import Anchor, Figure, Method, Retained
+from distill_eval.schema.plan import Figure, Method, Retained
 from distill_eval.schema.retention import Retention
 
 RULE = "https://numbervibe.com/calculators/machine-learning/model-distillation-calculator"
@@ -20,10 +20,6 @@ POINTS = 12.0
 """Percent per lambda and halving."""
 BASE_TOKENS = 5e9
 """Of the rule's training tokens; the same example has 6.88 billion, which is 5 * (1 + 0.4 * log10(8.75))."""
-TELLABLE = 0.005
-"""A loss below half a percent is taken as that: the logarithm of 0 is none, and published scores have three digits."""
-TERMS = ("1", "[prompted]", "log2 r", "[prompted] log2 r", "[attention]", "[feature]")
-"""Of the fit, in the order of `terms`; docs/anchors.md has what else was tried."""
 
 
 @record
@@ -51,11 +47,12 @@ def retained(compression: float, method: Method, own: Sequence[OwnRun], *, fine_
     require(compression >= 1, f"a compression of {compression}: expected 1 or more, a student is not above its teacher")
     return Retained(
         rule=_rule(compression),
-        fit=_of_anchors(compression, method, fine_tuned=fine_tuned),
+        fit=by_anchors(compression, method, fine_tuned=fine_tuned),
         fit_text=fit_text(),
         own=_of_own_runs(compression, own),
         tokens=_tokens(compression),
         anchors=anchors(),
+        fine_tuned=fine_tuned,
     )
 
 
@@ -91,117 +88,6 @@ def _tokens(compression: float) -> Figure:
             "a planner's rule of thumb, 5 billion * (1 + 0.4 * log2(r)), whatever the model; the lower end is the rule "
             f"as published, with log10: {RULE}"
         ),
-    )
-
-
-# ---- the anchors
-
-
-def terms(compression: float, *, fine_tuned: bool, method: Method) -> tuple[float, ...]:
-    """What the fit multiplies with its coefficients, in the order of `TERMS`."""
-    prompted, halvings = float(not fine_tuned), math.log2(compression)
-    return 1.0, prompted, halvings, prompted * halvings, float(method == "attention"), float(method == "feature")
-
-
-def loss_log(retention: float) -> float:
-    """What the fit is of: the logarithm of the share that is lost."""
-    return math.log(max(1.0 - retention, TELLABLE))
-
-
-@cache
-def anchors_fit() -> Fit:
-    """The fit over all anchors that are not left out."""
-    used = used_anchors()
-    rows = [terms(one.compression, fine_tuned=one.fine_tuned, method=one.method) for one in used]
-    return ordinary(rows, [loss_log(one.retention) for one in used])
-
-
-def used_anchors() -> tuple[Anchor, ...]:
-    """Those that the fit is over."""
-    return tuple(one for one in anchors() if one.left_out is None)
-
-
-def fit_errors(fit: Fit) -> tuple[float, ...]:
-    """Of each anchor: retention as the fit without it has it, less what was published."""
-    pairs = zip(fit.left_out, used_anchors(), strict=True)
-    return tuple(_kept(left_out) - one.retention for left_out, one in pairs)
-
-
-def fit_text() -> str:
-    """The fit in one sentence, for people."""
-    fit = anchors_fit()
-    pairs = zip(fit.coefficients, TERMS, strict=True)
-    line = " ".join(f"{value:+.2f}" + ("" if term == "1" else f" {term}") for value, term in pairs)
-    errors = fit_errors(fit)
-    off = math.sqrt(sum(error**2 for error in errors) / len(errors))
-    inside = ", ".join(
-        f"{100 * share:.0f} % inside their own {100 * level:.0f} % interval" for level, share in fit.inside
-    )
-    return (
-        f"ln(1 - retention) = {line}; {fit.num_points} published anchors, residual standard deviation "
-        f"{math.sqrt(fit.variance):.2f}; left out one at a time they are {off:.3f} off (root mean square of retention) "
-        f"and {inside}"
-    )
-
-
-def fit_retention(compression: float, method: Method, fit: Fit, *, fine_tuned: bool) -> tuple[float, float, float]:
-    """Retention by the fit, and the ends of its prediction interval; a share that cannot be below 0."""
-    value, half = predicted(terms(compression, fine_tuned=fine_tuned, method=method), fit)
-    return _kept(value), _kept(value + half), _kept(value - half)
-
-
-def _kept(log_loss: float) -> float:
-    return max(0.0, 1.0 - math.exp(log_loss))
-
-
-@record
-class Reach:
-    """Where the fit has points."""
-
-    methods: tuple[Method, ...]
-    least: float
-    """Of the compression."""
-    most: float
-
-    def holds(self, compression: float, method: Method) -> bool:
-        """Whether it says something of such a student."""
-        return method in self.methods and self.least <= compression <= self.most
-
-
-def reach(*, fine_tuned: bool) -> Reach:
-    """Of the anchors of one kind, by method and compression."""
-    alike = [one for one in used_anchors() if one.fine_tuned == fine_tuned]
-    ratios = [one.compression for one in alike]
-    methods = tuple(sorted({one.method for one in alike}))
-    return Reach(methods=methods, least=min(ratios), most=max(ratios))
-
-
-def _of_anchors(compression: float, method: Method, *, fine_tuned: bool) -> Figure:
-    why_not = _beyond(compression, method, fine_tuned=fine_tuned)
-    value = low = high = None
-    if why_not is None:
-        value, low, high = map(digits, fit_retention(compression, method, anchors_fit(), fine_tuned=fine_tuned))
-    source = why_not or (
-        f"least squares over {anchors_fit().num_points} published anchors, with the {100 * LEVEL:.0f} % prediction "
-        "interval of one more; a literature that reports what went well"
-    )
-    return Figure(name="retained.fit", value=value, low=low, high=high, unit="share", basis="estimate", source=source)
-
-
-def _beyond(compression: float, method: Method, *, fine_tuned: bool) -> str | None:
-    """Why the anchors say nothing of such a student; `None` where they do."""
-    known = reach(fine_tuned=fine_tuned)
-    if known.holds(compression, method):
-        return None
-    whose = "fine-tuned encoders" if fine_tuned else "prompted language models"
-    if method not in known.methods:
-        return (
-            f"no published anchor of {whose} by the method {method} that the fit may use; there are some by "
-            f"{', '.join(known.methods)}: --method {known.methods[-1]} shows what those kept"
-        )
-    return (
-        f"the published anchors of {whose} reach from {known.least:.3g} to {known.most:.3g} times; {compression:.3g} "
-        "times is outside, and the fit is not drawn longer than its points"
     )
 
 

@@ -8,7 +8,17 @@ from distill_eval.report import escape, numbers
 from distill_eval.report.plan_values import cell, count, shown, size, spread, value_of
 from distill_eval.report.sections import findings, folded, how_to_repeat, with_notes
 from distill_eval.report.table import Cell, Column, grid
-from distill_eval.schema.plan import DTYPES, Anchor, Figure, ModelSizes, Plan, ServingPlan, StudentPlan, TaskPlan
+from distill_eval.schema.plan import (
+    DTYPES,
+    Anchor,
+    Figure,
+    MissingTask,
+    ModelSizes,
+    Plan,
+    ServingPlan,
+    StudentPlan,
+    TaskPlan,
+)
 
 TEXT, CHART = "plan.md", "plan.svg"
 TRAINING = {
@@ -43,7 +53,7 @@ def render(plan: Plan) -> str:
         _students(plan),
         _training(plan),
         _retained(plan),
-        *_evaluation(plan.evaluation),
+        *_evaluation(plan.evaluation, plan.missing_tasks),
         *_serving(plan.serving),
         findings(plan.findings),
         how_to_repeat([plan.provenance]),
@@ -220,16 +230,18 @@ def _anchors(anchors: Sequence[Anchor]) -> str:
 # ---- evaluation and serving
 
 
-def _evaluation(tasks: Sequence[TaskPlan]) -> Iterator[str]:
-    if not tasks:
+def _evaluation(tasks: Sequence[TaskPlan], missing: Sequence[MissingTask]) -> Iterator[str]:
+    if not tasks and not missing:
         return
+    gone = [Cell(numbers.UNDEFINED, (one.reason,), missing=True) for one in missing]
+    names = [*(one.task for one in tasks), *(one.task for one in missing)]
     columns = [
-        Column("task", tuple(Cell(escape.text(one.task)) for one in tasks), numeric=False),
-        Column("documents", tuple(Cell(_documents(one)) for one in tasks)),
-        Column("tokens", tuple(cell(one.num_tokens) for one in tasks)),
-        Column("time of both", tuple(cell(one.seconds) for one in tasks)),
-        Column("smallest drop found", tuple(_drop(one) for one in tasks)),
-        Column("--limit for --detect", tuple(Cell(_limit(one)) for one in tasks)),
+        Column("task", tuple(Cell(escape.text(name)) for name in names), numeric=False),
+        Column("documents", (*(Cell(_documents(one)) for one in tasks), *gone)),
+        Column("tokens", (*(cell(one.num_tokens) for one in tasks), *gone)),
+        Column("time of both", (*(cell(one.seconds) for one in tasks), *gone)),
+        Column("smallest drop found", (*map(_drop, tasks), *gone)),
+        Column("--limit for --detect", (*(Cell(_limit(one)) for one in tasks), *gone)),
     ]
     columns = columns if any(one.limit_to_detect for one in tasks) else columns[:-1]
     yield f"## Evaluation\n\n{with_notes(grid(columns))}"

@@ -53,7 +53,7 @@ def draw(plan: Plan, fit: Sequence[Expected] = (), own: Sequence[Kept] = ()) -> 
 
     Args:
         plan: What is planned.
-        fit: The fit for a student of its kind, by ascending size, as far as the published results reach.
+        fit: The fit for a student of its kind and method, by ascending size, as far as their published results reach.
         own: The reader's finished runs.
     """
     used = [one for one in plan.retained.anchors if one.left_out is None]
@@ -99,7 +99,7 @@ def _chart(
 def _entries(plan: Plan, used: Sequence[Anchor], fit: Sequence[Expected], own: Sequence[Kept]) -> list[Entry]:
     there = {one.method for one in used}
     found = [Entry(method, BAR, place) for place, method in enumerate(METHODS) if method in there]
-    found += [Entry("fit for students of this kind, with its 80 % interval", LINE, OWN)] if fit else []
+    found += [Entry("fit for this kind and method, with its 80 % interval", LINE, OWN)] if fit else []
     found += [Entry("your own runs", HOLLOW_BAR, OWN)] if own else []
     named = "the planned student" if plan.retained.fit.value is not None else "the planned student's size"
     return [*found, Entry(named, REFERENCE if plan.retained.fit.value is None else BAR, OWN)]

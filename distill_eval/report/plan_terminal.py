@@ -24,7 +24,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     from rich.text import Text
 
     parts: list[RenderableType] = [Text(clean(expectation(plan)), style="bold"), "", _models(plan), "", _figures(plan)]
-    parts += ["", _tasks(plan)] if plan.evaluation else []
+    parts += ["", _tasks(plan)] if plan.evaluation or plan.missing_tasks else []
     parts += ["", _serving(plan)] if plan.serving else []
     heavy = [finding for finding in plan.findings if finding.weight == "high"]
     parts += ["", *(Text(f"{one.weight}: {clean(one.text)}") for one in heavy)] if heavy else []
@@ -76,6 +76,8 @@ def _tasks(plan: Plan) -> Table:
         limit = UNDEFINED if one.limit_to_detect is None else f"{one.limit_to_detect:,}"
         row = [clean(one.task), f"{one.num_docs:,}", shown(one.num_tokens), shown(one.seconds), drop]
         table.add_row(*row, *([limit] if detect else []))
+    for gone in plan.missing_tasks:
+        table.add_row(clean(gone.task), *[UNDEFINED] * (len(table.columns) - 1))
     return table
 
 

@@ -172,14 +172,16 @@ class Retained:
     rule: Figure
     """The classic planner's rule."""
     fit: Figure
-    """Of the anchors, with its prediction interval; no value where the anchors do not reach."""
+    """Of the anchors, with its prediction interval; no value where those of its kind and method do not reach."""
     fit_text: str
-    """Its formula with coefficients, number of anchors, and leave-one-out error."""
+    """Its formula with coefficients, number of anchors, and leave-one-out error of each kind."""
     own: Figure
     """The rule with lambda fitted to the reader's own finished runs; no value without any."""
     tokens: Figure
     """Training tokens by the classic rule."""
     anchors: tuple[Anchor, ...]
+    fine_tuned: bool = False
+    """Which kind of anchors the student is held against: as `Anchor.fine_tuned`."""
 
 
 @record
@@ -201,6 +203,15 @@ class TaskPlan:
     limit_to_detect: int | None
     """Documents that --detect needs; `None` without --detect, or where the task has too few."""
     reason: str | None
+
+
+@record
+class MissingTask:
+    """A task that was asked for and of which nothing is known."""
+
+    task: str
+    reason: str
+    """Why its data cannot be had, and what to type."""
 
 
 @record
@@ -242,6 +253,8 @@ class Plan:
     retained: Retained
     evaluation: tuple[TaskPlan, ...]
     """Empty without --tasks."""
+    missing_tasks: tuple[MissingTask, ...] = ()
+    """Of --tasks those whose data cannot be had; a recipe of the plan leaves them out."""
     serving: tuple[ServingPlan, ...]
     """Teacher and proposed student in turn."""
     findings: tuple[Finding, ...]

@@ -1,4 +1,4 @@
-// Retention against compression: the anchors, the rule, the fit with its interval, and the student.
+// Retention against compression: the anchors, the rule, the fit with its interval, and the student where it has one.
 
 const SVG = "http://www.w3.org/2000/svg";
 const FARTHEST = 20;
@@ -21,7 +21,7 @@ function keptChart(found, preset, method, width) {
   const highest = Math.max(1.02, ...shown.map((one) => one.retention + 0.02));
   const x = (ratio) => left + (Math.log2(ratio) / Math.log2(FARTHEST)) * (width - left - right);
   const y = (kept) => top + ((highest - Math.max(kept, lowest)) / (highest - lowest)) * (height - top - bottom);
-  const label = `Retention against compression: ${shown.length} published students, the rule, the fit, and yours`;
+  const label = `Retention against compression: ${shown.length} published students, the rule, ${found.fit === null ? "and the size of yours, for which the fit has no value" : "the fit, and yours"}`;
   const chart = drawn("svg", { class: "kept", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   for (const ratio of [1, 2, 4, 8, 16]) {
     chart.append(drawn("line", { class: "axis", x1: x(ratio), x2: x(ratio), y1: top, y2: height - bottom }));
@@ -37,8 +37,8 @@ function keptChart(found, preset, method, width) {
     return `${x(ratio).toFixed(1)},${y(kept(ratio)).toFixed(1)}`;
   });
   chart.append(drawn("polyline", { class: "rule", points: line(1, FARTHEST, (ratio) => rule_retention(ratio, LAMBDA)).join(" ") }));
-  const reach = get(REACH, String(preset.fine_tuned));
-  if (has(reach.methods, method)) {
+  const reach = get(get(REACH, String(preset.fine_tuned)), method);
+  if (reach !== null && reach.speaks) {
     const part = (place) => line(reach.least, reach.most, (ratio) => fit_retention(ratio, method, FIT, preset.fine_tuned)[place]);
     chart.append(drawn("polygon", { class: "band", points: [...part(1), ...part(2).reverse()].join(" ") }));
     chart.append(drawn("polyline", { class: "fit", points: part(0).join(" ") }));
@@ -50,11 +50,22 @@ function keptChart(found, preset, method, width) {
     chart.append(titled(drawn("circle", { class: used ? "anchor" : "anchor other", ...place }), text));
   }
   const at = x(Math.min(found.compression, FARTHEST));
+  chart.append(titled(drawn("line", { class: "size", x1: at, x2: at, y1: top, y2: height - bottom }), `This student's size: ${digits(found.compression)}x`));
   if (found.fit !== null) {
     chart.append(drawn("line", { class: "yours", x1: at, x2: at, y1: y(found.fit[1]), y2: y(found.fit[2]) }));
+    chart.append(titled(drawn("circle", { class: "yours point", cx: at, cy: y(found.fit[0]), r: 6 }), `This student by the fit: ${percent(found.fit[0])}`));
   }
-  const mine = found.fit === null ? found.rule : found.fit[0];
-  const told = found.fit === null ? "by the rule" : "by the fit";
-  chart.append(titled(drawn("circle", { class: "yours point", cx: at, cy: y(mine), r: 6 }), `This student ${told}: ${percent(mine)}`));
   return chart;
+}
+function whyNoFit({ preset, method, student }) {
+  const reaches = get(REACH, String(preset.fine_tuned));
+  const mine = get(reaches, method);
+  const whose = preset.fine_tuned ? "encoders that are fine-tuned on their task" : "language models that are prompted";
+  const times = (reach) => (reach.num_points === 1 ? `at ${digits(reach.least, 4)}` : `from ${digits(reach.least, 4)} to ${digits(reach.most, 4)}`);
+  const few = mine === null || mine.speaks ? "" : `, and the fit needs ${FEWEST}`;
+  const those = mine === null ? "none that the fit may use" : `${mine.num_points}, ${times(mine)} times smaller${few}`;
+  const others = Object.entries(reaches).filter(([, reach]) => reach.holds(student.compression));
+  const elsewhere = others.map(([name, reach]) => `${name} (${reach.num_points}, ${times(reach)} times)`).join(" or ");
+  return `of ${whose} by ${method} there are ${those}; at ${digits(student.compression, 4)} times `
+    + (others.length === 0 ? "not enough by any other method either" : `there are enough by ${elsewhere}`);
 }

@@ -16,7 +16,7 @@ function figures(choice) {
   const assumed = choice.share === GPU_SHARE && has_known_share(sizes.parts.total);
   const times = [choice.share, assumed ? GPU_SHARE_HIGH : null, assumed ? GPU_SHARE_LOW : null].map(seconds);
   const memory = peak_memory(teacher, sizes, training, dtype, hardware.num_devices, false, choice.method);
-  const reached = get(REACH, String(preset.fine_tuned)).holds(student.compression, choice.method);
+  const reach = get(get(REACH, String(preset.fine_tuned)), choice.method);
   const cached = training.teacher_source === "cached" && preset.cache_bytes_per_token !== null;
   return {
     compression: student.compression,
@@ -29,7 +29,7 @@ function figures(choice) {
     checkpoints: checkpoint_bytes(sizes.parts.total),
     cache: cached ? teacher_cache_bytes(preset.cache_bytes_per_token, choice.tokens) : null,
     rule: rule_retention(student.compression, LAMBDA),
-    fit: reached ? fit_retention(student.compression, choice.method, FIT, preset.fine_tuned) : null,
+    fit: reach !== null && reach.holds(student.compression) ? fit_retention(student.compression, choice.method, FIT, preset.fine_tuned) : null,
     assistant: assistant(teacher.parts.total, sizes.parts.total),
     two_steps: two_steps(teacher.parts.total, sizes.parts.total),
     serving: [...TEACHER_DTYPES.map((dtype) => [teacher, dtype]), ...STUDENT_DTYPES.map((dtype) => [sizes, dtype])]
@@ -150,19 +150,17 @@ function showSizes({ preset, student, hardware, load }) {
     element("p", { class: "label" }, "What to type next"), element("pre", {}, student.prepare));
 }
 function showKept({ preset, method, student }, found) {
-  const reach = get(REACH, String(preset.fine_tuned));
-  const whose = preset.fine_tuned ? "encoders that are fine-tuned on their task" : "language models that are prompted";
-  const known = `of ${whose} there are some by ${reach.methods.join(", ")}, from ${digits(reach.least)} to ${digits(reach.most)} times smaller`;
   const fit = found.fit === null
-    ? `no value, for published students are not like it: ${known}.`
-    : `${percent(found.fit[0])}, and ${percent(found.fit[1])} to ${percent(found.fit[2])} for one more published student (${100 * LEVEL} % interval).`;
+    ? `no value, for published students are not like it: ${whyNoFit({ preset, method, student })}.`
+    : `${percent(found.fit[0])}, and ${percent(found.fit[1])} to ${percent(found.fit[2])} for one more published student (${100 * LEVEL} % interval). `
+      + `Left out one at a time, ${get(UNSEEN, String(preset.fine_tuned))}.`;
   const width = Math.max(280, Math.min(720, control("kept").clientWidth));
   put("kept",
     element("p", {}, element("strong", {}, "By the fit: "), fit),
     element("p", {}, element("strong", {}, "By the rule of thumb: "), `${percent(found.rule)}, with no data behind it (`, ...links(RULE_SOURCE), ")."),
     element("figure", {}, keptChart(found, preset, method, width), element("figcaption", {},
-      "Dots: published students, filled where the fit of this kind uses them. Line with band: the fit and its interval, no longer than its points. "
-      + "Dashed: the rule. Large dot with bar: this student.")),
+      "Dots: published students, filled where the fit of this kind uses them. Line with band: the fit and its interval, no longer than the points of the method. "
+      + "Dashed: the rule. Dotted line: this student's size; large dot with bar: what it keeps by the fit, where that has a value.")),
     element("p", {}, `${method} needs ${get(METHODS, method)}.`),
     element("p", {}, `By way of an assistant of ${counted(found.assistant)} parameters the training takes ${digits(found.two_steps)} times the compute.`));
 }

@@ -8,6 +8,7 @@ import pytest
 from fakes import small_functions as small
 from to_js import Translation
 
+from distill_eval.plan.advice import COST
 from distill_eval.plan.config import HardwarePlan, PlanConfig, ServingLoad, TrainingPlan
 from distill_eval.plan.hardware import find_hardware
 from distill_eval.plan.pair import Pair
@@ -277,6 +278,31 @@ def test_a_preset_shows_its_student_and_where_published_ones_end(page):
     assert "66,955,010" in shown(page, "sizes")  # DistilBERT with two labels
     assert "peak1.38 GB" in shown(page, "memory")  # on a GPU, with masks of dropout
     assert page.run("document.querySelectorAll('svg.kept .fit').length") == 1
+
+
+def marks(chromium):
+    """Lines of the fit, lines at the student's size, and dots of the student."""
+    return [chromium.run(f"document.querySelectorAll('svg.kept {one}').length") for one in (".fit", ".size", ".point")]
+
+
+def test_a_student_is_a_line_at_its_size_and_a_dot_where_the_fit_has_a_value(page):
+    choose(page, "preset", 1)
+    assert marks(page) == [1, 1, 1]  # BERT base to DistilBERT, 1.64 times, by logit
+    assert page.run("document.querySelector('.kept .size').x1.baseVal.value") == pytest.approx(
+        page.run("document.querySelector('.kept .point').cx.baseVal.value")
+    )
+    choose(page, "preset", 2)
+    assert marks(page) == [1, 1, 0]  # BERT large to DistilBERT, 5 times: beyond the points of logit
+    said = shown(page, "kept")
+    assert "by logit there are 6, from 1.321 to 2.088 times smaller" in said
+    assert "enough by attention (10, from 1.627 to 15.45 times) or feature (9, from 1.627 to 7.714 times)" in said
+    choose(page, "method", list(COST).index("attention"))
+    assert marks(page) == [1, 1, 1]
+    assert "25 fine-tuned encoders are" in shown(page, "kept")
+    choose(page, "preset", 3)
+    choose(page, "method", list(COST).index("feature"))
+    assert marks(page) == [0, 1, 0]
+    assert "by feature there are 1, at 1.373 times smaller, and the fit needs 3" in shown(page, "kept")
 
 
 def test_tokens_are_the_rules_until_they_are_chosen(page):

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -102,6 +103,26 @@ def test_tasks_that_are_loaded_count_what_compare_would_score(place, tmp_path):
     assert one.limit_to_detect is None
     assert "too few documents" in one.reason
     assert group.num_docs == 20 * len(Tasks(Store(), place / "tasks").leaves("tiny_group")) > 20
+
+
+def test_a_task_without_data_has_dashes_and_a_reason_and_the_others_are_planned(place, tmp_path, capsys):
+    tasks, recipe = write_tasks(tmp_path / "tasks"), tmp_path / "mine.toml"
+    (tasks / "tiny_b.jsonl").unlink()
+    (tasks / "mixed.yaml").write_text("group: mixed\ntask: [tiny_b, lambada_openai]\n")
+    words = ["--tasks", "mixed,tiny_mc,tiny_b", "--include-path", str(tasks), "--write-recipe", str(recipe)]
+    plan = planned(place, tmp_path / "out", *words)
+    (one,) = plan.evaluation
+    assert (one.task, one.num_docs) == ("tiny_mc", 20)
+    assert one.seconds.value > 0
+    mixed, gone = plan.missing_tasks
+    assert (mixed.task, gone.task) == ("mixed", "tiny_b")
+    assert gone.reason.startswith("cannot load the data of task 'tiny_b'")
+    assert mixed.reason == f"{gone.reason}. Of its 2 tasks these are well known: --tasks lambada_openai"
+    assert f"{gone.reason}. The rest is planned without tiny_b" in capsys.readouterr().out
+    rows = [line.split("|")[1:-1] for line in (tmp_path / "out" / "plan.md").read_text().splitlines() if "|" in line]
+    (row,) = (cells for cells in rows if cells[0].strip() == "tiny_b")
+    assert {cell.strip().partition(" ")[0] for cell in row[1:]} == {"-"}
+    assert tomllib.loads(recipe.read_text())["compare"]["evaluation"]["tasks"] == ["tiny_mc"]
 
 
 def test_a_teacher_that_cannot_be_had_is_planned_from_the_published_copy(tmp_path, capsys, monkeypatch):

@@ -1,19 +1,23 @@
-"""Which models a command takes when none is named."""
+"""Which models a command takes when none is named, and which comparisons."""
 
+import json
 import os
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from distill_eval.errors import ArtifactError, UsageError
-from distill_eval.pipeline.newest import newest
+from distill_eval.pipeline.newest import comparisons, newest
+from distill_eval.pipeline.plan import steps
+from distill_eval.recipe import resolve
 from distill_eval.record import from_json, to_json
 from distill_eval.schema.recipe import RecipeRun, StageRun
 from distill_eval.schema.retention import Provenance, Retention
 
 ROOT = Path(__file__).resolve().parents[3]
-COMPARED = next((ROOT / "reports").rglob("retention.json"))
+COMPARED = ROOT / "reports" / "2026-11-26-smollm2-distilled" / "wikitext" / "retention.json"
 RECIPE = """
 output_dir = "runs/x"
 teacher = "org/teacher"
@@ -22,6 +26,19 @@ baseline = true
 [data]
 data = "text.jsonl"
 [distill]
+"""
+
+
+COMPARING = """
+output_dir = "runs/mine"
+teacher = "org/teacher"
+[data]
+data = "text.jsonl"
+[prepare]
+ratio = 0.5
+[distill]
+[compare.evaluation]
+tasks = ["arc_easy"]
 """
 
 
@@ -86,3 +103,50 @@ def test_a_damaged_run(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"run\.json is not a valid RecipeRun"):
         newest(tmp_path)
+
+
+# ---- comparisons
+
+
+def compared(root, *folders):
+    """What is found and told where comparisons lie in these folders."""
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+        shutil.copy(COMPARED, root / folder / "retention.json")
+    told = []
+    return comparisons(root, told.append), told
+
+
+def test_the_comparison_of_a_recipes_run_is_found(tmp_path):
+    recipe = resolve(tomllib.loads(COMPARING), source="recipe.toml")
+    (folder,) = (step.folder for step in steps(recipe) if step.stage == "compare")
+    found, told = compared(tmp_path, folder, "mine")
+    assert found == (tmp_path / "mine" / "retention.json", tmp_path / "runs" / "mine" / "compare" / "retention.json")
+    assert told == [f"your own runs: {', '.join(map(str, found))} (others: --runs)"]
+
+
+def test_what_is_no_artifact_is_passed_by_and_what_is_damaged_or_older_is_told(tmp_path):
+    (tmp_path / "docs" / "schema").mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "schema" / "retention.json", tmp_path / "docs" / "schema")
+    assert compared(tmp_path) == ((), [])
+    said = json.loads(COMPARED.read_text())
+    for name, text in (
+        ("cut", COMPARED.read_text()[:-10]),
+        ("older", (ROOT / "reports" / "2026-11-22-smollm2-layers-dropped" / "retention.json").read_text()),
+        ("lacking", json.dumps({key: said[key] for key in said if key != "entries"})),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "retention.json").write_text(text)
+    found, told = compared(tmp_path, "good")
+    assert found == (tmp_path / "good" / "retention.json",)
+    assert [str(tmp_path / name) in line for name, line in zip(("cut", "lacking", "older"), told[:3], strict=True)]
+    assert all(line.endswith(": left out of your own runs") for line in told[:3])
+    assert len(told) == 4
+
+
+def test_a_recipes_comparison_does_not_change_which_run_is_the_newest(tmp_path):
+    """Its manifest names the models, and a comparison in a stage of it has them by other paths."""
+    done = [stage("1-20M distill", "1-20M/student")]
+    write_run(tmp_path / "runs" / "x" / "run.json", done, recipe=RECIPE.format(chain='["20M"]'), age=1)
+    compared(tmp_path, "runs/x/compare")
+    assert newest(tmp_path).source == tmp_path / "runs" / "x" / "run.json"

@@ -86,10 +86,14 @@ def test_a_far_student_is_warned_of_first():
     assert "above 10 times more data and more steps are advised, and no published student of this kind" in high
 
 
-def test_an_encoder_is_held_against_encoders():
-    high = texts(advised(12.0, classifier=True), "high")
+def test_an_encoder_is_held_against_encoders_by_its_own_method():
+    high = texts(advised(12.0, method="attention", classifier=True), "high")
     assert "2 published students of this kind kept 89.5 and 96.5 %" in high
-    assert "outside" not in high
+    assert "Nothing published is close enough" not in high
+    by_logit = texts(advised(12.0, classifier=True), "high")
+    assert "2 published students of this kind kept 89.5 and 96.5 %" in by_logit
+    assert "reach from 1.321 to 2.088 times; 12 times is outside" in by_logit
+    assert "--method attention (10 from 1.627 to 15.45 times) shows what those kept" in by_logit
 
 
 def test_short_trainings_are_held_against_the_rule():

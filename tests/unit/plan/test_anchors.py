@@ -7,7 +7,7 @@ import plan_anchors
 import pytest
 
 from distill_eval.plan.anchors import anchors
-from distill_eval.plan.quality import TELLABLE, used_anchors
+from distill_eval.plan.expected import TELLABLE, used_anchors
 
 
 def test_the_page_is_what_the_script_writes():
@@ -67,3 +67,19 @@ def test_no_other_form_or_terms_that_were_tried_predict_better():
     taken = rows["the same, attention, feature"]
     assert taken[3] == min(cell for row in rows.values() for cell in row[:4])
     assert taken[4] == min(row[4] for row in rows.values())
+
+
+def test_the_errors_of_the_kinds_are_those_of_the_table_of_forms():
+    """Weighed by their anchors, the squares of both kinds are those of all."""
+    number = {True: sum(one.fine_tuned for one in used_anchors())}
+    number[False] = len(used_anchors()) - number[True]
+    for row in table("What else was tried"):
+        together, encoders, prompted = (float(row[place]) for place in (4, 6, 7))
+        squares = number[True] * encoders**2 + number[False] * prompted**2
+        assert squares == pytest.approx(len(used_anchors()) * together**2, rel=2e-3)
+
+
+def test_a_training_in_two_steps_says_so():
+    page = plan_anchors.PAGE.read_text(encoding="utf-8")
+    assert "| a model of 1.5B, by way of 3B | 4.67 | progressive, 2 steps |" in page
+    assert page.count(" steps |") == sum(one.num_stages > 1 for one in anchors()) == 1

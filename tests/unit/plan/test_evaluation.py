@@ -1,5 +1,6 @@
 """What evaluating tasks takes: documents, tokens, time, and the drop that can be told, each by hand."""
 
+import measure_tasks
 import pytest
 
 from distill_eval.compare import planned_power
@@ -114,10 +115,17 @@ def test_tokens_that_were_not_counted_have_no_time():
 
 
 def test_the_table_has_the_documents_that_the_data_sets_have():
-    """As their cards say: MMLU's test split has 14,042 questions of 57 subjects, HellaSwag's validation 10,042."""
+    """As their cards say, e.g. 14,042 questions of 57 subjects in MMLU's test split, 67 times 1,000 pairs in BLiMP."""
     mmlu = well_known("mmlu")
     assert (len(mmlu), sum(size.num_docs for size in mmlu.values())) == (57, 14042)
     assert well_known("hellaswag")["hellaswag"].num_docs == 10042
     assert well_known("gsm8k")["gsm8k"].num_fewshot == 5
     assert well_known("wikitext")["wikitext"].kind != "binary"
+    blimp = well_known("blimp")
+    assert (len(blimp), {size.num_docs for size in blimp.values()}) == (67, {1000})
     assert well_known("no such task") is None
+
+
+def test_the_table_is_what_the_script_writes():
+    rows = {name: well_known(name) for name in measure_tasks.TASKS}
+    assert measure_tasks.PAGE.read_text(encoding="utf-8") == measure_tasks.render(rows)

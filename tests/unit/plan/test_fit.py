@@ -35,15 +35,16 @@ def test_the_interval_is_that_of_one_observation_more():
 
 def test_what_it_says_without_a_point_is_what_a_fit_without_it_says():
     fit = ordinary(X, Y)
-    inside = dict.fromkeys((LEVEL, 0.95), 0)
     for out in range(len(Y)):
         rest = np.arange(len(Y)) != out
         without = sm.OLS(Y[rest], X[rest]).fit().get_prediction(X[out : out + 1])
         assert fit.left_out[out] == pytest.approx(without.predicted_mean[0])
-        for level in inside:
-            low, high = without.conf_int(obs=True, alpha=1 - level)[0]
-            inside[level] += low <= Y[out] <= high
-    assert fit.inside == tuple((level, count / len(Y)) for level, count in inside.items())
+        ends = without.conf_int(obs=True, alpha=1 - fit.held_at[out])[0]
+        assert min(abs(ends - Y[out])) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_fit_without_a_spread_when_a_point_is_missing_holds_none():
+    assert ordinary([[1.0], [2.0]], [2.0, 5.0]).held_at == ()
 
 
 def test_the_interval_covers_as_often_as_it_says():

@@ -6,37 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from fakes.subjects import facts, retention
 
 from distill_eval.errors import UsageError
-from distill_eval.plan.quality import (
-    TELLABLE,
-    TERMS,
-    OwnRun,
-    anchors_fit,
-    fit_errors,
-    fit_text,
-    own_runs,
-    retained,
-    terms,
-    used_anchors,
-)
+from distill_eval.plan.quality import OwnRun, own_runs, retained
 from distill_eval.record import from_json
 from distill_eval.schema.retention import Retention, StudentVerdict
 
 REPORTS = Path(__file__).resolve().parents[3] / "reports"
-
-
-def theirs():
-    """The fit by statsmodels, from the anchors alone."""
-    used = used_anchors()
-    halvings = np.log2([one.compression for one in used])
-    prompted = np.array([not one.fine_tuned for one in used])
-    methods = [[one.method == name for one in used] for name in ("attention", "feature")]
-    X = np.column_stack([np.ones(len(used)), prompted, halvings, prompted * halvings, *methods])
-    y = [math.log(max(1 - one.retention, TELLABLE)) for one in used]
-    return sm.OLS(np.array(y), X).fit()
 
 
 def test_the_rule_is_the_published_example():
@@ -54,72 +31,6 @@ def test_the_rule_is_the_published_example():
 def test_the_rule_by_halvings(compression, share, tokens):
     kept = retained(compression, "attention", ())
     assert (kept.rule.value, kept.tokens.value) == pytest.approx((share, tokens))
-
-
-def test_the_fit_is_that_of_statsmodels():
-    assert anchors_fit().coefficients == pytest.approx(theirs().params)
-    assert anchors_fit().variance == pytest.approx(theirs().scale)
-    assert len(TERMS) == len(anchors_fit().coefficients)
-
-
-@pytest.mark.parametrize(
-    ("compression", "method", "fine_tuned"),
-    [(2.0, "logit", False), (6.0, "feature", False), (4.0, "attention", True), (15.0, "logit", True)],
-)
-def test_its_interval_is_that_of_statsmodels(compression, method, fine_tuned):
-    figure = retained(compression, method, (), fine_tuned=fine_tuned).fit
-    prediction = theirs().get_prediction([terms(compression, fine_tuned=fine_tuned, method=method)])
-    low, high = prediction.conf_int(obs=True, alpha=0.2)[0]
-    assert figure.value == pytest.approx(1 - math.exp(prediction.predicted_mean[0]))
-    assert figure.low == pytest.approx(max(0, 1 - math.exp(high)))
-    assert figure.high == pytest.approx(1 - math.exp(low))
-
-
-def test_as_many_anchors_are_inside_as_the_interval_says():
-    shares = dict(anchors_fit().inside)
-    assert shares[0.8] == pytest.approx(0.8, abs=0.1)
-    assert shares[0.95] == pytest.approx(0.95, abs=0.05)
-
-
-def test_the_sentence_has_the_error_of_the_page():
-    off = math.sqrt(np.mean(np.square(fit_errors(anchors_fit()))))
-    assert f"they are {off:.3f} off" in fit_text()
-    page = (REPORTS.parent / "docs" / "anchors.md").read_text(encoding="utf-8")
-    assert fit_text() in page
-    assert f"{off:.4f}" in page
-
-
-def test_the_design_page_has_the_figures_of_the_fit():
-    page = " ".join((REPORTS.parent / "docs" / "design" / "plan.md").read_text(encoding="utf-8").split())
-    used = used_anchors()
-    kept = np.array([one.retention for one in used])
-    mean = np.sqrt(np.mean(((kept.sum() - kept) / (len(kept) - 1) - kept) ** 2))
-    off = math.sqrt(np.mean(np.square(fit_errors(anchors_fit()))))
-    assert f"the anchors are {off:.3f} off (root mean square), {mean:.3f} with nothing but their mean" in page
-    share, wide = (round(100 * share) for _, share in anchors_fit().inside)
-    assert f"{share} % of them are inside their own 80 % interval and {wide} % inside their own 95 %" in page
-    for fine_tuned, whose in ((True, "Fine-tuned encoders reach"), (False, "prompted language models")):
-        reach = [one.compression for one in used if one.fine_tuned == fine_tuned]
-        assert f"{whose} from {min(reach):.3g} to {max(reach):.3g}" in page
-    assert f"Six over {len(used)} anchors. Tokens are known of nine" in page
-    assert sum(one.tokens is not None for one in used) == 9
-
-
-@pytest.mark.parametrize(
-    ("compression", "method", "fine_tuned", "said"),
-    [
-        (25, "logit", True, "the published anchors of fine-tuned encoders reach from 1.32 to 15.5 times; 25 times"),
-        (8, "logit", False, "the published anchors of prompted language models reach from 1.33 to 6.5 times; 8 times"),
-        (1.1, "logit", False, "1.1 times is outside"),
-        (2, "progressive", False, "no published anchor of prompted language models by the method progressive"),
-        (2, "response", True, "by attention, feature, logit: --method logit"),
-        (2, "attention", False, "by feature, logit: --method logit"),
-    ],
-)
-def test_where_the_anchors_do_not_reach_there_is_no_value(compression, method, fine_tuned, said):
-    figure = retained(compression, method, (), fine_tuned=fine_tuned).fit
-    assert figure.value is figure.low is figure.high is None
-    assert said in figure.source
 
 
 def test_a_student_above_its_teacher_is_refused():

@@ -1,17 +1,30 @@
 """The text, the chart and the numbers of a plan, from records made by hand."""
 
+import io
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from distill_eval.plan.check import check
 from distill_eval.report.plan import expectation, render
 from distill_eval.report.plan_chart import Expected, Kept, draw
+from distill_eval.report.plan_terminal import print_plan
 from distill_eval.report.plan_values import count, duration, short, shown, size, spread
 from distill_eval.report.planned import section
 from distill_eval.schema.model import ModelRef
-from distill_eval.schema.plan import Anchor, Figure, Hardware, ModelSizes, Parts, Plan, Retained, StudentPlan
+from distill_eval.schema.plan import (
+    Anchor,
+    Figure,
+    Hardware,
+    MissingTask,
+    ModelSizes,
+    Parts,
+    Plan,
+    Retained,
+    StudentPlan,
+)
 from distill_eval.schema.retention import Provenance
 
 
@@ -153,3 +166,14 @@ def test_a_check_says_how_wrong_a_figure_was():
     assert rows[3] == ["memory", "1 GB (3)", "- (4)", "-", "-"]
     assert "nobody measured it" in text
     assert section({}) == []
+
+
+def test_a_task_of_which_nothing_is_known_has_a_row(plan):
+    gone = replace(plan, missing_tasks=(MissingTask(task="gone", reason="its data is not there"),))
+    (row,) = (line for line in render(gone).splitlines() if line.startswith("| gone "))
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["- (1)"] * 4
+    assert "- (1) its data is not there" in render(gone)
+    console = Console(width=100, file=io.StringIO())
+    print_plan(gone, console)
+    (told,) = (line for line in console.file.getvalue().splitlines() if line.startswith("gone"))
+    assert told.split() == ["gone", *["-"] * 4]
