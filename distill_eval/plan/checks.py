@@ -242,7 +242,7 @@ def _evaluation_time(plan: Plan, measured: Measured) -> Iterator[Check]:
     """Of all tasks together, where a comparison was of teacher and student alone."""
     known = [one.seconds.value for one in plan.evaluation if one.seconds.value is not None]
     compared = [one for one in measured.retentions.values() if _student_of(one, plan) is not None]
-    if not known or len(known) < len(plan.evaluation) or not compared:
+    if not known or len(known) < len(plan.evaluation) or plan.missing_tasks or not compared:
         return
     source = plan.evaluation[0].seconds.source
     planned = Figure(name="evaluation.seconds", value=sum(known), unit="s", basis="estimate", source=source)

@@ -24,7 +24,7 @@ FEW = (
     "--held-out-samples",
     "2",
     "--calibration-length",
-    "256",
+    "128",
 )
 PROMPT = "The capital of France is"
 
