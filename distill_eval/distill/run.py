@@ -161,13 +161,14 @@ class Done(NamedTuple):
     peak_bytes: int | None = None
 
 
-def _require_finite(after: Validation) -> None:
+def _finite(after: Validation) -> Validation:
     """Refuse a student that came to nothing, before it is written."""
     if not math.isfinite(after.hard_loss):
         raise TrainingError(
             f"the validation loss after training is {after.hard_loss}: begin again in another --output-dir with a "
             "lower --learning-rate"
         )
+    return after
 
 
 def _give_back(device: str) -> None:
@@ -264,11 +265,10 @@ class Job:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=self._last_checkpoint())
-        after = trainer.validated()
-        _require_finite(after)
-        log, num_tokens = trainer.state.log_history, int(trainer.state.num_input_tokens_seen)
-        step = trainer.state.global_step
-        return Done(model, before, after, teacher, log, step, num_tokens, stop.reason, clock.seconds_per_step)
+        after = _finite(trainer.validated())
+        state, num_tokens = trainer.state, int(trainer.state.num_input_tokens_seen)
+        rest = (state.log_history, state.global_step, num_tokens, stop.reason, clock.seconds_per_step)
+        return Done(model, before, after, teacher, *rest)
 
     def _last_checkpoint(self) -> str | None:
         with self.processes.main_first():  # it removes what a killed run left half-written

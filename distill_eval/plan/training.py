@@ -100,24 +100,20 @@ def _time_figures(
     pairs: Sequence[Pair], config: PlanConfig, hardware: Hardware, utilisation: Figure, tokens: float
 ) -> tuple[Figure, ...]:
     training, dtype = config.training, training_dtype(config.training, hardware)
+    price = hardware.price_per_hour
     flops = sum(training_flops(pair.teacher, pair.student, training, tokens, config.method) for pair in pairs)
 
     def seconds(share: float | None) -> float | None:
         return None if share is None else training_seconds(flops, hardware, dtype, share)
 
     def cost(time: float | None) -> float | None:
-        price = hardware.price_per_hour
         return None if time is None or price is None else dollars(time, price)
 
     values = [seconds(share) for share in (utilisation.value, utilisation.high, utilisation.low)]
     share = "no utilisation" if utilisation.value is None else f"a utilisation of {utilisation.value:.3g}"
     again = " and 2 N of the layers again" if training.gradient_checkpointing else ""
-    besides = UNCOUNTED.get(config.method)
-    without = (
-        f"validations, checkpoints and what comparing {besides} takes" if besides else "validations and checkpoints"
-    )
-    why = f"FLOPs over the peak in {dtype}, without {without}, at "
-    costs = "hours x --price-per-hour" if hardware.price_per_hour else "no price: none is assumed. Add --price-per-hour"
+    why = f"FLOPs over the peak in {dtype}, without {_left_out(config.method)}, at "
+    costs = "hours x --price-per-hour" if price else "no price: none is assumed. Add --price-per-hour"
     return (
         figure(
             "flops",
@@ -136,6 +132,11 @@ def _time_figures(
             spread=(cost(values[1]), cost(values[2])),
         ),
     )
+
+
+def _left_out(method: Method) -> str:
+    besides = UNCOUNTED.get(method)
+    return f"validations, checkpoints and what comparing {besides} takes" if besides else "validations and checkpoints"
 
 
 def _of_teacher(method: Method) -> str:
