@@ -17,8 +17,6 @@ from distill_eval.plan.serving import serving_plans
 from distill_eval.plan.training import assumed_utilisation, training_figures
 from distill_eval.schema.plan import Figure
 
-pytestmark = pytest.mark.xdist_group("plan page")  # its browser and its presets take seconds to begin
-
 HARDWARE = ("T4", "8xH100-SXM-80GB")  # one without bfloat16
 TRAININGS = (
     TrainingPlan(batch_size=1, max_length=128, teacher_source="int8"),

@@ -20,8 +20,6 @@ from distill_eval.cli import main
 from distill_eval.recipe import shipped
 from distill_eval.record import to_toml
 
-pytestmark = pytest.mark.xdist_group("printed")  # what one page made is there for the next
-
 STANDS_IN = {
     "HuggingFaceTB/SmolLM2-135M-Instruct": "org/teacher",
     "TEACHER": "org/teacher",

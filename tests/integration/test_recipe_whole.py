@@ -20,8 +20,6 @@ from distill_eval.schema.bench import BenchRun
 from distill_eval.schema.quant import QuantRun
 from distill_eval.schema.report import Report
 
-pytestmark = pytest.mark.xdist_group("whole")  # one run of a recipe for all, also where tests run in two processes
-
 STAGES = ["prepare", "distill", "quantize w8a8", "export onnx", "compare", "fidelity", "bench", "report"]
 ARTIFACTS = {"compare": "retention.json", "fidelity": "fidelity.json"}
 MODELS = ["student", "variants/w8a8", "variants/onnx"]

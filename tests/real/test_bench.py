@@ -9,7 +9,6 @@ from distill_eval.record import from_json
 from distill_eval.schema.bench import BenchRun
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-pytestmark = pytest.mark.xdist_group("bench")  # one measurement for all, also where tests run in two processes
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from distill_eval.serving.options import ServeOptions
 from distill_eval.serving.profile import shipped
 from distill_eval.serving.resolve import resolve
 
-pytestmark = pytest.mark.xdist_group("serve")  # one server for all, also where tests run in two processes
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "distill_eval.cli", "serve", f"--model={MODEL}", "--device=cpu", "--enforce-eager")
