@@ -38,12 +38,10 @@ class Models(NamedTuple):
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """The trainings, one after the other."""
-        from distill_eval.plan.pair import Pair
+        from distill_eval.plan.pair import taught
 
-        student = self.students[0].sizes
-        if self.assistant is None:
-            return (Pair(self.sizes, student),)
-        return Pair(self.sizes, self.assistant.sizes), Pair(self.assistant.sizes, student)
+        between = [] if self.assistant is None else [self.assistant.sizes]
+        return taught([self.sizes, *between, self.students[0].sizes])
 
 
 def read_models(config: PlanConfig, say: Say) -> Models:

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from distill_eval.pipeline.planned_training import LOSSES, TEACHER_DTYPES, AsRun, as_run, chain, is_classifier, shared
+from distill_eval.pipeline.planned_training import LOSSES, AsRun, as_run, chain, shared
 from distill_eval.plan.advice import at_least
-from distill_eval.plan.config import PlanConfig
+from distill_eval.plan.config import LOADED_AS, PlanConfig
 from distill_eval.record import changed, to_toml, toml_value
 from distill_eval.report.numbers import plural
 from distill_eval.report.plan_values import shown, size, spread
@@ -58,7 +58,7 @@ def recipe_of(plan: Plan, config: PlanConfig) -> str:
 def _head(plan: Plan, config: PlanConfig, run: AsRun) -> Iterator[str]:
     student = plan.students[0]
     yield from _too_large(run)
-    lacks = "the data and the labels' column (label_column, below)" if is_classifier(plan) else "the data alone"
+    lacks = "the data and the labels' column (label_column, below)" if plan.retained.fine_tuned else "the data alone"
     yield f"# Written by `distill-eval plan`; its figures are in plan.md. It lacks {lacks}:"
     yield "#"
     yield f"#     distill-eval run {_file(config)} --data DATA --dry-run"
@@ -165,8 +165,8 @@ def _distill(plan: Plan, run: AsRun) -> Iterator[str]:
         yield f"batch_size = {run.config.training.batch_size}"
     else:
         yield "[distill]"
-        yield f"teacher_dtype = {toml_value(TEACHER_DTYPES[held])}"
-    if is_classifier(plan):
+        yield f"teacher_dtype = {toml_value(LOADED_AS[held])}"
+    if plan.retained.fine_tuned:
         yield ""
         yield "[distill.labels]"
         yield 'label_column = ""             # fill in the column of the labels, e.g. "label"'
@@ -191,7 +191,7 @@ def _lines(options: Mapping[str, Any]) -> Iterator[str]:
 
 def _compare(plan: Plan, config: PlanConfig) -> Iterator[str]:
     yield ""
-    if is_classifier(plan):
+    if plan.retained.fine_tuned:
         yield "# What is kept of the teacher's accuracy the training measures at its end; there is no [compare] of it."
         return
     if not plan.evaluation:

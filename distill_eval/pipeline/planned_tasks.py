@@ -87,12 +87,12 @@ def _asked(
     if rest:
         tasks = Tasks(store, config.include_path)
         leaves = {name: tasks.leaves(name) for name in rest}  # an unknown name is refused before any data is loaded
-        found = {name: _tried(name, leaves[name], tasks, config, teacher, sizes, say) for name in rest}
+        found = {name: _found(name, leaves[name], tasks, config, teacher, sizes, say) for name in rest}
     all_ = [found[name] if members is None else Asked(name, members, MEASURED) for name, members in known.items()]
     return [one for one in all_ if isinstance(one, Asked)], [one for one in all_ if not isinstance(one, Asked)]
 
 
-def _tried(
+def _found(
     name: str,
     leaves: tuple[str, ...],
     tasks: Tasks,
@@ -101,37 +101,22 @@ def _tried(
     sizes: ModelSizes,
     say: Callable[[str], None],
 ) -> Asked | MissingTask:
-    """Loaded, or what is missing: one task without its data does not end the plan of the others."""
-    from distill_eval.plan.evaluation import well_known
+    """A group of well-known tasks, or tasks that are loaded now; one without its data does not end the others' plan."""
+    from distill_eval.plan.evaluation import MEASURED, Asked, well_known
     from distill_eval.schema.plan import MissingTask
 
+    known = {leaf: size for leaf in leaves if not tasks.is_own(leaf) and (size := well_known(leaf)) is not None}
+    if len(known) == len(leaves):
+        return Asked(name, {leaf: size for one in known.values() for leaf, size in one.items()}, MEASURED)
+    say(f"{name}: its data is loaded, to count its documents and tokens")
+    tokenizer, reason = _tokenizer(teacher)
+    longest = sizes.max_length or _MAX_LENGTH
     try:
-        return _loaded(name, leaves, tasks, config, teacher, sizes, say)
+        members = tasks.sizes(leaves, limit=config.limit, tokenizer=tokenizer, max_length=longest)
     except TaskError as error:
-        known = [leaf for leaf in leaves if not tasks.is_own(leaf) and well_known(leaf) is not None]
         some = f". Of its {len(leaves)} tasks these are well known: --tasks {','.join(known)}" if known else ""
         say(f"{error}{some}. The rest is planned without {name}")
         return MissingTask(task=name, reason=f"{error}{some}")
-
-
-def _loaded(
-    name: str,
-    leaves: tuple[str, ...],
-    tasks: Tasks,
-    config: PlanConfig,
-    teacher: Teacher,
-    sizes: ModelSizes,
-    say: Callable[[str], None],
-) -> Asked:
-    """A group of well-known tasks, or tasks that are loaded now."""
-    from distill_eval.plan.evaluation import MEASURED, Asked, well_known
-
-    known = {leaf: well_known(leaf) for leaf in leaves if not tasks.is_own(leaf)}
-    if len(known) == len(leaves) and all(known.values()):
-        return Asked(name, {leaf: size for one in known.values() if one for leaf, size in one.items()}, MEASURED)
-    say(f"{name}: its data is loaded, to count its documents and tokens")
-    tokenizer, reason = _tokenizer(teacher)
-    members = tasks.sizes(leaves, limit=config.limit, tokenizer=tokenizer, max_length=sizes.max_length or _MAX_LENGTH)
     return Asked(name, members, "counted with the teacher's tokenizer, as lm-eval renders the task", reason)
 
 

@@ -7,18 +7,16 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
-from distill_eval.plan.config import HardwarePlan, PlanConfig, TeacherSource
+from distill_eval.plan.config import LOADED_AS, HardwarePlan, PlanConfig
 from distill_eval.plan.hardware import GIGA, TERA
-from distill_eval.plan.pair import Pair, training_dtype
+from distill_eval.plan.pair import Pair, taught, training_dtype
 from distill_eval.plan.training import training_figures
 from distill_eval.record import digits
 from distill_eval.schema.plan import Figure, Hardware, Method, Plan
 from distill_eval.student.sizes import show_size
 
-TEACHER_DTYPES: dict[TeacherSource, str] = {"bf16": "bfloat16", "int8": "int8", "int4": "nf4"}
 LOSSES: dict[Method, dict[str, float]] = {
     "logit": {"alpha": 0.7},
     "feature": {"alpha": 0.7, "feature_weight": 1.0},
@@ -41,7 +39,6 @@ class AsRun(NamedTuple):
     """That device."""
     figures: Mapping[str, Figure]
     """Of the training, by the end of their names."""
-    steps: int
     options: Mapping[str, Any]
     """Of [distill.training]."""
     changed: tuple[str, ...]
@@ -71,20 +68,13 @@ def as_run(plan: Plan, config: PlanConfig) -> AsRun:
     price = one.hardware.price_per_hour
     device = replace(plan.hardware, name=_name(plan.hardware), num_devices=1, price_per_hour=price)
     found = training_figures(_pairs(plan), one, device, share, tokens)
-    steps = _steps(tokens, config, 1)
     return AsRun(
         config=one,
         hardware=device,
         figures={figure.name.removeprefix("training."): figure for figure in found},
-        steps=steps,
-        options={"steps": steps, **_options(one, device)},
+        options={"steps": _steps(tokens, config, 1), **_options(one, device)},
         changed=tuple(changed),
     )
-
-
-def is_classifier(plan: Plan) -> bool:
-    """Whether the teacher labels texts."""
-    return plan.teacher.kv_cache is None and plan.teacher.architecture.endswith("ForSequenceClassification")
 
 
 def chain(plan: Plan) -> tuple[str, ...]:
@@ -94,8 +84,7 @@ def chain(plan: Plan) -> tuple[str, ...]:
 
 def _pairs(plan: Plan) -> tuple[Pair, ...]:
     """Who teaches whom."""
-    models = (plan.teacher, *([plan.assistant.sizes] if plan.assistant else []), plan.students[0].sizes)
-    return tuple(Pair(teacher, student) for teacher, student in pairwise(models))
+    return taught([plan.teacher, *([plan.assistant.sizes] if plan.assistant else []), plan.students[0].sizes])
 
 
 def _steps(tokens: float, config: PlanConfig, num_devices: int) -> int:
@@ -177,8 +166,8 @@ def _train(
         yield f"distill-eval cache-teacher {_flags({**kept, 'output_dir': cache})}"
         taught = {"cached_teacher": cache}
     else:
-        taught["teacher_dtype"] = TEACHER_DTYPES[run.config.training.teacher_source]
-    labels = {"label_column": "LABELS"} if is_classifier(plan) else {}
+        taught["teacher_dtype"] = LOADED_AS[run.config.training.teacher_source]
+    labels = {"label_column": "LABELS"} if plan.retained.fine_tuned else {}
     said = {"student": prepared, **taught, **rows, **labels, **LOSSES[config.method], **options, "output_dir": folder}
     launch = f"accelerate launch --multi_gpu --num_processes {plan.hardware.num_devices} -m distill_eval.cli"
     yield f"{launch} distill {_flags(said)}"

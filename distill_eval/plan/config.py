@@ -14,6 +14,8 @@ from distill_eval.schema.plan import Method
 from distill_eval.student.sizes import parse_size
 
 TeacherSource = Literal["bf16", "int8", "int4", "cached"]
+LOADED_AS: dict[TeacherSource, str] = {"bf16": "bfloat16", "int8": "int8", "int4": "nf4"}
+"""What `distill --teacher-dtype` calls a live one."""
 
 
 @record

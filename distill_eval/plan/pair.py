@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from distill_eval.plan.activations import Dtype
@@ -21,6 +23,11 @@ class Pair(NamedTuple):
 
     teacher: ModelSizes
     student: ModelSizes
+
+
+def taught(models: Sequence[ModelSizes]) -> tuple[Pair, ...]:
+    """Who teaches whom: each is the teacher of the next."""
+    return tuple(Pair(teacher, student) for teacher, student in pairwise(models))
 
 
 def training_dtype(config: TrainingPlan, hardware: Hardware) -> Dtype:

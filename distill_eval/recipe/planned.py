@@ -12,12 +12,13 @@ from distill_eval.bench.prompt_config import DEFAULT_OUTPUT_LEN, DEFAULT_RANDOM_
 from distill_eval.distill.config import TrainingConfig
 from distill_eval.distill.data_config import DataConfig
 from distill_eval.errors import require
+from distill_eval.plan.config import LOADED_AS
 
 Table = dict[str, Any]
 _OF_TRAINING: Table = {field.name: field.default for field in fields(TrainingConfig)}
 _OF_DATA: Table = {field.name: field.default for field in fields(DataConfig)}
 """What `distill` does where a recipe does not say."""
-_SOURCES = {"int8": "int8", "nf4": "int4"}
+_SOURCES = {dtype: source for source, dtype in LOADED_AS.items()}
 """A teacher's dtype in a recipe, and what a plan calls it."""
 
 
