@@ -108,7 +108,6 @@ def _advice(models: Models, config: PlanConfig, kept: Retained, training: tuple[
         retained=kept,
         training=training,
         config=config.training,
-        fine_tuned=models.teacher.kind == "classifier",
     )
 
 

@@ -49,7 +49,6 @@ def advise(
     retained: Retained,
     training: Sequence[Figure],
     config: TrainingPlan,
-    fine_tuned: bool = False,
 ) -> tuple[Finding, ...]:
     """Advice and warnings about one proposed student, heaviest first.
 
@@ -60,17 +59,16 @@ def advise(
         retained: What is expected of it.
         training: The figures of the training, by their stable names; those of its room and its tokens are read.
         config: The training that is planned.
-        fine_tuned: As `retained` was asked: a classifier, held against encoders that were fine-tuned.
     """
     figures = {figure.name: figure for figure in training}
     found = [
         *_fits(figures, student, config, method),
         *_no_fit(retained, student),
-        *_ratio(student, fine_tuned=fine_tuned),
+        *_ratio(student, fine_tuned=retained.fine_tuned),
         *_tokens(figures.get("training.tokens"), student),
         *_time(figures.get("training.utilisation"), student),
         _steps(teacher, student, method),
-        _method(method, fine_tuned=fine_tuned),
+        _method(method, fine_tuned=retained.fine_tuned),
         _temperature(student, config),
         *_then_quantize(teacher, student),
     ]

@@ -44,7 +44,6 @@ def advised(compression, *, method="logit", training=(), classifier=False, **con
         retained=retained(compression, method, (), fine_tuned=classifier),
         training=training,
         config=TrainingPlan(**config),
-        fine_tuned=classifier,
     )
 
 
